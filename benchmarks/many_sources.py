@@ -28,18 +28,19 @@ tokenizer: {{sentencepiece: {tokenizer}}}
 mixtures:
   natural: {{rule: proportional}}
   flatter: {{rule: temperature, temperature: 2}}
-train: {{sequence_length: 512, proxies: {{nano: {{tokens: 1M, global_batch_size: 8, lr: 1.0e-3}}}}}}
+train: {{sequence_length: 512, proxies: {{nano: {{tokens: {tokens}M, global_batch_size: 8, lr: 1.0e-3}}}}}}
 """
 
 
 def write_sources(texts: Sequence[str], number: int, documents: int, folder: Path, spec: Path) -> None:
     """Write `number` sources, each a file of `documents` documents, and their spec."""
     lines = list(SPEC_START)
+    tokens = max(1, number // 500)  # every source must get a sample
     for index in range(number):
         path = folder / f"s{index:05d}" / "part.jsonl"
         write_documents(path, texts[index * documents : (index + 1) * documents])
         lines.append(f'  s{index:05d}: {{files: "{path.parent}/*.jsonl"}}')
-    spec.write_text("\n".join(lines) + "\n" + SPEC_END.format(tokenizer=spec.parent / "tok.model"))
+    spec.write_text("\n".join(lines) + "\n" + SPEC_END.format(tokenizer=spec.parent / "tok.model", tokens=tokens))
 
 
 def measure(texts: Sequence[str], number: int, documents: int, work: Path) -> Iterator[tuple[str, Cost]]:

@@ -41,8 +41,12 @@ def plain(value: object) -> object:
 
 def canonical_json(value: object) -> bytes:
     """Canonical JSON of `value` as UTF-8 without white space; equal values give equal bytes."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return compact_json(plain(value))
+
+
+def compact_json(value: object) -> bytes:
+    """As `canonical_json`, of a value that `plain` would not change."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def sha256_of(value: object) -> str:

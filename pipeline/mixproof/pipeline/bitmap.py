@@ -43,7 +43,7 @@ def save_bitmap(path: Path, keep: NDArray[np.bool_]) -> None:
 
 def bitmap_of(receipt: Receipt, kept: int, name: str = BITMAP) -> Bitmap:
     """Return the bitmap that a finished output holds under `name`."""
-    return Bitmap(path=f"{receipt.stage}/{receipt.key}/{name}", sha256=receipt.files[name].sha256, kept=kept)
+    return Bitmap(path=f"{receipt.folder}/{name}", sha256=receipt.files[name].sha256, kept=kept)
 
 
 def read_bitmap(store: Store, bitmap: Bitmap | None, rows: int | None = None) -> NDArray[np.bool_]:
@@ -57,7 +57,7 @@ def read_bitmap(store: Store, bitmap: Bitmap | None, rows: int | None = None) ->
         if rows is None:
             raise ValueError("bitmap None keeps all rows, so the number of rows must be given")
         return np.ones(rows, dtype=np.bool_)
-    keep: NDArray[np.bool_] = np.load(store.path(bitmap.path), allow_pickle=False)
+    keep: NDArray[np.bool_] = np.load(store.open(bitmap.path), allow_pickle=False)
     if keep.dtype != np.bool_ or keep.ndim != 1 or (rows is not None and len(keep) != rows):
         raise DamagedFileError(bitmap.path, "header", f"expected bool [{rows}], found {keep.dtype} {list(keep.shape)}")
     if int(keep.sum()) != bitmap.kept:

@@ -8,6 +8,7 @@ installed: 0.2 s in every process. Building from buffers avoids that. So does `P
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ MAX_INT32_OFFSET = 2**31 - 1
 """Largest offset in a `string` or `binary` column, in bytes."""
 
 
-def read_whole(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_whole(path: Path | BytesIO, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a whole Parquet file, or some of its columns."""
     with pq.ParquetFile(path) as file:
         return file.read(columns)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import zipfile
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.store import ATTEMPTS, RECEIPT, Store
-from mixproof.ledger.store.batch import SEAL_LEAST, open_batch
+from mixproof.ledger.store.batch import PACK_BYTES, SEAL_LEAST, open_batch
+from mixproof.ledger.store.receipt import FILES, PACKS
 from mixproof.ledger.store.receipts import find_receipts
 from mixproof.ledger.store.sealed import SEALED
 
@@ -71,3 +77,71 @@ def test_a_sealed_file_that_is_added_later_is_found_by_the_same_process(tmp_path
     assert not find_receipts(store, "read", more)
     make(store, more)
     assert len(find_receipts(store, "read", [*KEYS, *more])) == 2 * SEAL_LEAST
+
+
+def pack(store: Store, keys: Sequence[str], *, large: str | None = None) -> None:
+    with open_batch(store, "tokens", keys, packs=True) as batch:
+        for key in keys:
+            with batch.attempt("tokens", key) as attempt:
+                attempt.path("ids").write_bytes(key.encode() * (PACK_BYTES // len(key) + 1 if key == large else 1))
+                attempt.path("rows").write_text(f"rows of {key}")
+                attempt.commit(facts={"key": key})
+
+
+def test_small_outputs_of_a_batch_are_one_file_and_a_large_one_has_its_own_folder(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack(store, KEYS, large=KEYS[0])
+
+    found = find_receipts(store, "tokens", KEYS)
+
+    assert found[KEYS[0]].pack is None
+    assert store.open(f"{found[KEYS[0]].folder}/rows") == tmp_path / "tokens" / KEYS[0] / "rows"
+    packed = {key: receipt for key, receipt in found.items() if receipt.pack}
+    assert set(packed) == set(KEYS[1:])
+    for key, receipt in packed.items():
+        ids, rows = store.open_together(receipt.folder, ("ids", "rows"))
+        assert isinstance(ids, BytesIO) and isinstance(rows, BytesIO)
+        assert (ids.read().decode(), rows.read().decode()) == (key, f"rows of {key}")
+        assert receipt.files["ids"].sha256 == hashlib.sha256(key.encode()).hexdigest()
+    assert store.keys("tokens") == [KEYS[0]]
+    (key,) = store.keys(PACKS)
+    with zipfile.ZipFile(store.path(f"{PACKS}/{key}/{FILES}")) as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 2 * (len(KEYS) - 1)
+    assert store.receipt("tokens", KEYS[1]) == packed[KEYS[1]]
+
+
+def test_outputs_whose_pack_is_gone_or_short_are_made_again_in_the_same_bytes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack(store, KEYS)
+    (key,) = store.keys(PACKS)
+    path = store.path(f"{PACKS}/{key}/{FILES}")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    assert not find_receipts(store, "tokens", KEYS)
+    assert store.receipt("tokens", KEYS[1]) is None
+    shutil.rmtree(path.parent)
+    assert not find_receipts(store, "tokens", KEYS)
+    pack(store, KEYS)
+    assert set(find_receipts(store, "tokens", KEYS)) == set(KEYS)
+    assert path.read_bytes() == data
+
+
+def test_a_flipped_bit_in_a_pack_is_an_error_that_names_the_file_in_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack(store, KEYS)
+    receipt = find_receipts(store, "tokens", KEYS)[KEYS[3]]
+    assert receipt.pack is not None
+    path = store.path(receipt.pack.path)
+    data = bytearray(path.read_bytes())
+    data[bytes(data).index(f"rows of {KEYS[3]}".encode())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match=f"{KEYS[3]}/rows"):
+        store.open(f"{receipt.folder}/rows")
+
+
+def test_a_few_outputs_are_not_packed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack(store, KEYS[:-1])
+    assert store.keys(PACKS) == []
+    assert len(store.keys("tokens")) == len(KEYS) - 1

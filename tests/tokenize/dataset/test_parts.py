@@ -108,8 +108,8 @@ def encoded_shards(store: Store, lengths: Sequence[Sequence[int]]) -> list[Encod
     for number, shard in enumerate(lengths):
         row = StageRow(stage="encode", documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
         texts = Texts("", "", None, "a.jsonl", 0, "manual")
-        folder = ",".join(str(length) for length in shard)
-        shards.append(EncodedShard(texts, f"{number}:{folder}", len(shard), sum(shard), row, REFERENCE, 0))
+        folder = f"{number}:{','.join(str(length) for length in shard)}"
+        shards.append(EncodedShard(texts, folder, folder, len(shard), sum(shard), row, REFERENCE, 0))
     return shards
 
 

@@ -90,7 +90,8 @@ def _finished(texts: Texts, receipt: Receipt) -> EncodedShard:
     facts = receipt.facts
     return EncodedShard(
         texts=texts,
-        folder=f"{STAGE}/{receipt.key}",
+        output=f"{STAGE}/{receipt.key}",
+        folder=receipt.folder,
         documents=facts.get("documents", row.documents_out),
         tokens=facts["tokens"],
         row=row,
@@ -110,7 +111,7 @@ def encode_shards(
     """
     missing = [each for each in shards if store.receipt(STAGE, each[0], sealed=False) is None]  # a task may have died
     if missing:
-        with open_batch(store, STAGE, [key for key, _ in missing]) as outputs:
+        with open_batch(store, STAGE, [key for key, _ in missing], packs=True) as outputs:
             for key, texts in missing:
                 encode_shard(store, key, texts, tokenizer, engine, outputs)
 

@@ -71,7 +71,7 @@ def _tokenizer_then_create(job: Job, selection: Selection, against: Sequence[Eva
     with job.clock.time("heldout"):
         heldout = create_heldout(
             selection,
-            TokenCounter(str(job.store.path(tokenizer.path)), tokenizer.around),
+            TokenCounter(job.store, tokenizer.path, tokenizer.around),
             tokenizer_sha256=tokenizer.sha256 if tokenizer.bos_id is None else f"{tokenizer.sha256} with a BOS",
             reserve=reserve,
         )

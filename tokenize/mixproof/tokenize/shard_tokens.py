@@ -74,8 +74,10 @@ class EncodedShard:
     """The encoded tokens of one shard."""
 
     texts: Texts
+    output: str
+    """`tokens/<key>`."""
     folder: str
-    """`tokens/<key>`, relative to the store."""
+    """The folder of its files, relative to the store; it may be in a pack (`Store.open`)."""
     documents: int
     """Documents of the dataset; a pair of answers is two."""
     tokens: int

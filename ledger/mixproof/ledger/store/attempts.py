@@ -95,14 +95,24 @@ def _is_dead(lock: Path) -> bool:
     return True
 
 
+Pack = Callable[[str, Mapping[str, Path]], dict[str, StoredFile] | None]
+"""Takes an output's key and its files by name into a pack; None: they are published in a folder of their own."""
+
+
 class Attempt:
     """A scratch folder for one attempt at one output; `commit` publishes it as the output."""
 
     def __init__(
-        self, store: Store, stage: str, key: str, scratch: Path, keep: Callable[[Receipt], None] | None = None
+        self,
+        store: Store,
+        stage: str,
+        key: str,
+        scratch: Path,
+        keep: Callable[[Receipt], None] | None = None,
+        pack: Pack | None = None,
     ) -> None:
         self._store, self._stage, self._key, self._scratch = store, stage, key, scratch
-        self._keep = keep or store.write_receipt
+        self._keep, self._pack = keep or store.write_receipt, pack
 
     def path(self, name: str) -> Path:
         """The path at which to write the file `name` of this output; its parent folder exists.
@@ -120,24 +130,32 @@ class Attempt:
         Raises:
             TypeError: when `facts` holds a value without an exact form (see `fingerprint.py`).
         """
+        written = {name: self._scratch / name for name in sorted(name for name, _ in find_files(self._scratch, ""))}
+        files = None if self._pack is None else self._pack(self._key, written)
+        receipt = Receipt(
+            stage=self._stage,
+            key=self._key,
+            files=self._publish(written) if files is None else files,
+            account=account,
+            facts=_plain_facts(facts or {}),
+        )
+        self._keep(receipt)
+        LOGGER.info("committed %s/%s with %d files", self._stage, self._key, len(written))
+        return receipt
+
+    def _publish(self, written: Mapping[str, Path]) -> dict[str, StoredFile]:
+        """Publish the files of the scratch folder, by name."""
         files: dict[str, StoredFile] = {}
         folder = f"{self._stage}/{self._key}"
-        scratch, target = str(self._scratch), f"{self._store.root}/{folder}"
-        for name in sorted(name for name, _ in find_files(self._scratch, "")):
-            file = self._scratch / name
+        for name, file in written.items():
             sha256 = sha256_of_file(file)
             rows = content_sha256(file) if file.suffix == PARQUET else sha256
             files[name] = StoredFile(
                 sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows if rows != sha256 else None
             )
-        publish_together({f"{scratch}/{name}": f"{target}/{name}" for name in files})
+        publish_together({str(file): f"{self._store.root}/{folder}/{name}" for name, file in written.items()})
         self._store.upload_all([f"{folder}/{name}" for name in files])
-        receipt = Receipt(
-            stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
-        )
-        self._keep(receipt)
-        LOGGER.info("committed %s with %d files", folder, len(files))
-        return receipt
+        return files
 
 
 def _plain_facts(facts: Mapping[str, object]) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from typing import Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.fingerprint import canonical_json
+from mixproof.ledger.fingerprint import compact_json
 from mixproof.ledger.frozen_model import FrozenModel
 
 RECEIPT = "receipt.json"
+PACKS = "packs"
+"""The stage of packs."""
+FILES = "files.zip"
 MARK = b',"sha256":"'
 
 
@@ -39,19 +42,51 @@ class StoredFile(FrozenModel):
         return {name: value for name, value in plain(self).items() if value is not None}
 
 
+class Pack(FrozenModel):
+    """The file that has the files of several small outputs (`packs.py`)."""
+
+    key: str
+    bytes: int
+
+    @property
+    def folder(self) -> str:
+        """Its folder in the store."""
+        return f"{PACKS}/{self.key}"
+
+    @property
+    def path(self) -> str:
+        """Its path in the store."""
+        return f"{self.folder}/{FILES}"
+
+
 class Receipt(FrozenModel):
     """The record beside an output: its files, its account and its facts."""
 
     stage: str
     key: str
     files: dict[str, StoredFile]
+    pack: Pack | None = None
+    """What has the files; None: they are in the folder of the output."""
     account: tuple[StageRow, ...] = ()
     facts: dict[str, Any] = Field(default={})
     """Small numbers and names that later stages need without opening the files. Plain JSON."""
 
+    @property
+    def folder(self) -> str:
+        """The folder of the files, relative to the store; in a pack, only `Store.open` finds them."""
+        return f"{self.stage}/{self.key}" if self.pack is None else f"{self.pack.folder}/{self.key}"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the stored files that make the output complete, by path in the store."""
+        if self.pack is not None:
+            return {self.pack.path: self.pack.bytes}
+        return {f"{self.folder}/{name}": file.bytes for name, file in self.files.items()}
+
     def to_bytes(self) -> bytes:
         """The receipt file's bytes."""
-        return seal(canonical_json(self.model_dump(mode="json")))
+        exclude = {"pack"} if self.pack is None else None
+        return seal(compact_json(self.model_dump(mode="json", exclude=exclude)))
 
 
 def read_receipt(raw: bytes) -> Receipt:

@@ -14,11 +14,12 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 from mixproof.ledger.files import leads_out
 from mixproof.ledger.objects.objects import LISTED_AT_ONCE
 
-from .receipt import RECEIPT, Receipt, read_receipt, unseal
+from .receipt import PACKS, RECEIPT, Pack, Receipt, read_receipt, unseal
 from .sealed import read_sealed, sealed_files
 from .store import Store
 
@@ -74,16 +75,17 @@ def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tup
     if not remaining:
         return
     sealed = sealed_files(store, stage)
+    pack_size = _pack_sizes(store)
     for group, size_of in _groups(store, stage, remaining.copy()):
         for key, raw in read_sealed(sealed, group):
-            if key in remaining and _is_whole(raw, stage, key, size_of):
+            if key in remaining and _is_whole(raw, stage, key, size_of, pack_size):
                 remaining.discard(key)
                 yield key, raw, True
         beside = [key for key in group if key in remaining]
         for first in range(0, len(beside), READ_TOGETHER):
             names = {f"{stage}/{key}/{RECEIPT}": key for key in beside[first : first + READ_TOGETHER]}
             for name, raw in store.read([name for name in names if size_of(name) is not None]).items():
-                if _is_whole(raw, stage, names[name], size_of):
+                if _is_whole(raw, stage, names[name], size_of, pack_size):
                     yield names[name], raw, False
 
 
@@ -126,7 +128,15 @@ def _size(path: str) -> int | None:
         return None
 
 
-def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf) -> bool:
+def _pack_sizes(store: Store) -> SizeOf:
+    """Gives the sizes of packs; each is looked up once, on an object store all with one listing."""
+    if not store.is_remote:
+        return lru_cache(None)(lambda name: _size(f"{store.root}{os.sep}{name}"))
+    listed = lru_cache(1)(lambda: store.sizes(PACKS))
+    return lambda name: listed().get(name.removeprefix(f"{PACKS}/"))
+
+
+def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf, pack_size: SizeOf) -> bool:
     """Whether a receipt's checksum matches, it belongs to this output, and the files have their recorded sizes."""
     try:
         fields = json.loads(unseal(raw))
@@ -134,5 +144,8 @@ def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf) -> bool:
         return False
     if (fields["stage"], fields["key"]) != (stage, key):
         return False
+    if "pack" in fields:
+        pack = Pack(**fields["pack"])
+        return not leads_out(pack.path) and pack_size(pack.path) == pack.bytes
     files = fields["files"].items()
     return all(not leads_out(name) and size_of(f"{stage}/{key}/{name}") == file["bytes"] for name, file in files)

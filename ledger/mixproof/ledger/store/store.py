@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
@@ -37,7 +38,8 @@ from mixproof.ledger.objects.transfer import repeat_damaged
 from mixproof.ledger.objects.urls import cache_folder, is_remote
 
 from .attempts import Attempt, scratch_folder
-from .receipt import RECEIPT, Receipt, is_sealed, read_receipt
+from .packs import read_packed
+from .receipt import PACKS, RECEIPT, Receipt, is_sealed, read_receipt
 from .sealed import SEALED, sealed_receipt
 
 UPLOADS = 8
@@ -100,6 +102,16 @@ class Store:
             if found is None:
                 self._copies.remove(relative)
         return path
+
+    def open(self, relative: str) -> Path | BytesIO:
+        """As `path`, for a file that may be in a pack; then its bytes, as a file opened for reading."""
+        return BytesIO(read_packed(self, relative)) if relative.startswith(f"{PACKS}/") else self.path(relative)
+
+    def open_together(self, folder: str, names: Sequence[str]) -> list[Path | BytesIO]:
+        """As `open`, for several files of one folder; a folder on an object store is listed once."""
+        if not folder.startswith(f"{PACKS}/"):
+            self.folder(folder)
+        return [self.open(f"{folder}/{name}") for name in names]
 
     def folder(self, relative: str) -> Path:
         """As `path`, for every file in the folder `relative`, or named `relative` plus an extension.
@@ -285,20 +297,21 @@ class Store:
             raw = sealed_receipt(self, stage, key)
         if raw is None:
             return None
-        sizes = self.sizes(folder) if self._copies else None
         try:
             receipt = read_receipt(raw)
         except ValueError:
             return None
         if (receipt.stage, receipt.key) != (stage, key):
             return None
-        for name, file in receipt.files.items():
-            if leads_out(name):
-                return None
-            size = sizes.get(name) if sizes is not None else size_of(self.root / folder / name)
-            if size != file.bytes:
+        stored = folder if receipt.pack is None else receipt.pack.folder
+        if any(map(leads_out, receipt.sizes)):
+            return None
+        found = self.find(stored) if self._copies else None
+        for name, expected in receipt.sizes.items():
+            size = size_of(self.root / name) if found is None else found[name].bytes if name in found else None
+            if size != expected:
                 if self._copies:
-                    self._copies.remove(f"{folder}/{name}")
+                    self._copies.remove(name)
                 return None
         return receipt
 

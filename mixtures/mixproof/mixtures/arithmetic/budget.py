@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from mixproof.mixtures.errors import SpecError
@@ -57,7 +58,7 @@ class RunBudget:
     declared: dict[str, Share] = field(default_factory=dict)
     """Exact share of each source in the whole run, before rounding to samples."""
 
-    @property
+    @cached_property
     def samples_of(self) -> dict[str, int]:
         """Samples of each source in the whole run, each of its phase's length."""
         total: dict[str, int] = {}
@@ -66,22 +67,22 @@ class RunBudget:
                 total[name] = total.get(name, 0) + samples
         return dict(sorted(total.items()))
 
-    @property
+    @cached_property
     def tokens_of(self) -> dict[str, int]:
         """Planned tokens of each source in the whole run."""
         return self._tokens_by(lambda phase, source: source)
 
-    @property
+    @cached_property
     def tokens_of_streams(self) -> dict[str, int]:
         """Planned tokens of each stream in the whole run."""
         return self._tokens_by(PhaseBudget.stream_of)
 
-    @property
+    @cached_property
     def lengths_of_streams(self) -> dict[str, int]:
         """Tokens of a sample, by stream."""
         return {phase.stream_of(source): self.length_of(phase) for phase in self.phases for source in phase.samples_of}
 
-    @property
+    @cached_property
     def bounds_of_streams(self) -> dict[str, int]:
         """Fewest tokens of a document, by stream with a bound."""
         bounds = ((phase, source, least) for phase in self.phases for source, least in (phase.min_tokens or {}).items())

@@ -20,6 +20,7 @@ from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
 from mixproof.pipeline.sorted_rows import rows_between
+from mixproof.pipeline.stored_array import open_array
 from mixproof.pipeline.words.ngrams import ranges as index_ranges
 
 from .signatures import BAND_ROWS, BANDS
@@ -45,7 +46,7 @@ def range_count(records: int) -> int:
 
 def open_bands(store: Store, shard: GroupShard) -> Between:
     """Map the bands of a shard."""
-    hashes, rows = (np.load(store.path(f"{shard.folder}/{name}"), mmap_mode="r") for name in (BANDS, BAND_ROWS))
+    hashes, rows = (open_array(store, f"{shard.folder}/{name}") for name in (BANDS, BAND_ROWS))
     keep = None if shard.bitmap is None else np.load(store.path(shard.bitmap))
     return partial(_bands_between, hashes, rows, keep, shard.first)
 

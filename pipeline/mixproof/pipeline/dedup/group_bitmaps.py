@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.batch import open_batch
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
@@ -108,16 +109,17 @@ def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, Bitmap
     lists = {}
     for each in dict.fromkeys(each for _, shard in work for each in shard.losers):
         lists[each] = _between(np.load(store.path(f"{search.stage}/{each}/{LOSERS}"), mmap_mode="r"), low, high)
-    for key, shard in work:
-        first = firsts[shard.shard]
-        losers = np.concatenate([_between(lists[each], first, first + shard.documents) for each in shard.losers])
-        rows = losers[:, 0] - first
-        keep = np.ones(shard.documents, dtype=np.bool_) if shard.before is None else np.load(store.path(shard.before))
-        keep[rows] = False
-        lost = sums_by_keeper(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
-        with store.attempt(search.stage, key) as attempt:
-            save_bitmap(attempt.path(BITMAP), keep)
-            attempt.commit(facts={"kept": int(keep.sum()), "lost": lost})
+    with open_batch(store, search.stage, [key for key, _ in work]) as outputs:
+        for key, shard in work:
+            first = firsts[shard.shard]
+            losers = np.concatenate([_between(lists[each], first, first + shard.documents) for each in shard.losers])
+            rows, before = losers[:, 0] - first, shard.before
+            keep = np.ones(shard.documents, dtype=np.bool_) if before is None else np.load(store.path(before))
+            keep[rows] = False
+            lost = sums_by_keeper(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
+            with outputs.attempt(search.stage, key) as attempt:
+                save_bitmap(attempt.path(BITMAP), keep)
+                attempt.commit(facts={"kept": int(keep.sum()), "lost": lost})
 
 
 def write_block(store: Store, key: str, search: Search, lists: str, block: Sequence[BlockShard]) -> None:

@@ -78,13 +78,13 @@ def sign(
         ]
 
     work = dict(zip(keys, shards, strict=True))
-    run_missing(store, STAGE, work, calls, sign_shards, cluster, "minhash", call_bytes=text_bytes_of(work))
-    return [f"{STAGE}/{key}" for key in keys]
+    made = run_missing(store, STAGE, work, calls, sign_shards, cluster, "minhash", call_bytes=text_bytes_of(work))
+    return [made[key].folder for key in keys]
 
 
 def sign_shards(store: Store, sketch: Sketch, prompt_keys: Set[str], shards: Sequence[tuple[str, str]]) -> None:
     """Write the signatures and sorted bands of shards, given as (key, folder); `prompt_keys` are those of prompts."""
-    with open_batch(store, STAGE, [key for key, _ in shards]) as batch:
+    with open_batch(store, STAGE, [key for key, _ in shards], packs=True) as batch:
         for key, folder in shards:
             with batch.attempt(STAGE, key) as attempt:
                 _write(attempt, store, folder, sketch, of_prompts=key in prompt_keys)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from threading import Lock
 from typing import Any, Protocol
@@ -27,9 +28,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.store import Receipt
+from mixproof.ledger.store import Store
 from mixproof.ledger.store.batch import Batch
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.read.by_hash import (
     CONVERSATION_SCHEMA,
@@ -45,11 +47,13 @@ from .heldout_set import CONVERSATIONS_SCHEMA, TEXTS_SCHEMA, Heldout, read_set, 
 from .heldout_target import HeldoutTarget
 from .make_splits import make_splits
 from .reserve import Reserve
-from .split import SPLIT, identity, read_without, write_without
+from .split import SPLIT, SourceToSplit, identity, read_without, write_without
 
 VERSION = 1
 TOKENIZED_AT_A_TIME = 64
 """Documents whose tokens are counted in one call."""
+COUNTING = Lock()
+"""Held while tokens are counted: not every tokenizer may be used by several threads."""
 
 log = logging.getLogger(__name__)
 
@@ -90,33 +94,37 @@ def create_heldout(
         )
         where = selection.spec.where("sources", name)
         targets[name] = HeldoutTarget(where, requested, selection.last_rows[name], last_hash)
-    store, lock = selection.store, Lock()
-
-    def make(name: str, splits: Batch, sets: Batch) -> Receipt:
-        documents, rows = _choose(selection, name, one_at_a_time(count_tokens, lock), targets[name])
-        table = _table(documents, rows, selection.sources[name].kind is not None)
-        path, sha256 = write_set(store, name, table, batch=sets)
-        log.info("%s: held out %d documents of source %s", SPLIT, len(documents), name)
-        with splits.attempt(SPLIT, keys[name]) as attempt:
-            bitmaps = write_without(attempt, (SPLIT, keys[name]), selection, name, documents)
-            return attempt.commit(facts={"path": path, "sha256": sha256, **bitmaps})
-
-    receipts = make_splits(selection, SPLIT, keys, make, has_set=True)
+    receipts = make_splits(selection, SPLIT, keys, targets, partial(_split, count_tokens), has_set=True)
     texts, train = {}, {}
     for name, receipt in receipts.items():
-        texts[name] = read_set(store, name, receipt.facts["path"], receipt.facts["sha256"])
-        train[name] = read_without(store, receipt, selection.keep[name])
+        texts[name] = read_set(selection.store, name, receipt.facts["path"], receipt.facts["sha256"])
+        train[name] = read_without(selection.store, receipt, selection.keep[name])
     return Heldout(texts, train)
 
 
-def one_at_a_time(count_tokens: CountTokens, lock: Lock) -> CountTokens:
-    """Count tokens in one thread at a time: not every tokenizer may be used by several."""
+def _split(
+    count_tokens: CountTokens,
+    store: Store,
+    cluster: Cluster | None,
+    source: SourceToSplit,
+    splits: Batch,
+    sets: Batch,
+) -> None:
+    name, documents = source.documents.name, source.documents
+    chosen, rows = _choose(store, cluster, source, partial(_one_at_a_time, count_tokens))
+    table = _table(chosen, rows, documents.kind is not None)
+    path, sha256 = write_set(store, name, table, batch=sets)
+    log.info("%s: held out %d documents of source %s", SPLIT, len(chosen), name)
+    with splits.attempt(SPLIT, source.key) as attempt:
+        bitmaps = write_without(attempt, (SPLIT, source.key), source, chosen, store, cluster)
+        attempt.commit(facts={"path": path, "sha256": sha256, **bitmaps})
 
-    def counted(texts: Sequence[str], marks: Sequence[str] | None = None) -> Sequence[int]:
-        with lock:
-            return count_tokens(texts, marks)
 
-    return counted
+def _one_at_a_time(
+    count_tokens: CountTokens, texts: Sequence[str], marks: Sequence[str] | None = None
+) -> Sequence[int]:
+    with COUNTING:
+        return count_tokens(texts, marks)
 
 
 def _table(documents: NDArray[Any], rows: pa.Table, are_conversations: bool) -> pa.Table:
@@ -131,12 +139,12 @@ def _table(documents: NDArray[Any], rows: pa.Table, are_conversations: bool) -> 
 
 
 def _choose(
-    selection: Selection, name: str, count_tokens: CountTokens, target: HeldoutTarget
+    store: Store, cluster: Cluster | None, whole: SourceToSplit, count_tokens: CountTokens
 ) -> tuple[NDArray[Any], pa.Table]:
     """Choose the documents to hold out: HASHED_DTYPE in hash order, and their `file`, `record`, `id` and `text`."""
-    source, store, cluster = selection.sources[name], selection.store, selection.cluster
+    source, target = whole.documents, whole.target
     chosen, tables = [], []
-    for found in in_hash_order(source, selection.keep[name], store, cluster, expected=target.expected_share):
+    for found in in_hash_order(source, whole.keep, store, cluster, expected=target.expected_share):
         candidates = found if target.last_hash is None else up_to(found, target.last_hash)
         schema = ROWS_SCHEMA if source.kind is None else CONVERSATION_SCHEMA
         rows = fetch_texts(source.shards, candidates, store, cluster, schema)

@@ -9,7 +9,7 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.mixtures.spec import Spec
 
-from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
+from .heldout_target import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
 
 GROWN = Fraction(3, 2)
 """A set is reported as grown from this multiple of the requested size on."""

@@ -8,8 +8,9 @@ from mixproof.ledger.account import StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 
-from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
-
+DEFAULT_TOKENS = 1_000_000
+DEFAULT_BYTES_DIVISOR = 50
+"""If no size is requested, a set ends at this share of the source's bytes, 2%, or at DEFAULT_TOKENS if that is less."""
 GUESSED_BYTES_PER_TOKEN = 5
 """Sets how much of a source is read first; a wrong guess only costs time."""
 

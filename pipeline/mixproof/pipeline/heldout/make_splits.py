@@ -1,33 +1,45 @@
-"""Make the splits of all sources in the driver: small sources in batches and by several threads, large ones in turn.
+"""Make the splits of all sources: many small sources in tasks, a few of them in the driver, large ones in turn.
 
-Choosing a set reads and writes little, so for thousands of small sources, and on an object store for any, most of the
-time goes to waiting for the disk or for requests. A large source runs its own tasks instead.
+Choosing a set reads and writes little, so on an object store most of the time goes to waiting for requests, and several
+threads wait at a time. A large source runs its own tasks instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 from mixproof.ledger.store import Receipt, Store
 from mixproof.ledger.store.batch import Batch, open_batch
 from mixproof.ledger.store.receipts import find_receipts
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.by_hash import is_small
 from mixproof.pipeline.read.selection import Selection
 
 from .heldout_set import HELDOUT
-from .split import parts_of
+from .heldout_target import HeldoutTarget
+from .split import SourceToSplit, parts_of
 
 THREADS = 8
+LABEL = "held-out sets"
 
-MakeSplit = Callable[[str, Batch, Batch], Receipt]
-"""Makes the split of a source, by name; the batches are those of splits and of held-out sets."""
+
+MakeSplit = Callable[[Store, Cluster | None, SourceToSplit, Batch, Batch], object]
+"""Makes the split of a source; it can be pickled. The batches are those of splits and of held-out sets. The cluster is
+None in a task, where the source is small."""
 
 
 def make_splits(
-    selection: Selection, stage: str, keys: Mapping[str, str], make: MakeSplit, *, has_set: bool
+    selection: Selection,
+    stage: str,
+    keys: Mapping[str, str],
+    targets: Mapping[str, HeldoutTarget],
+    make: MakeSplit,
+    *,
+    has_set: bool,
 ) -> dict[str, Receipt]:
     """Make the splits that the store does not have.
 
@@ -35,6 +47,7 @@ def make_splits(
         selection: the documents.
         stage: of the splits.
         keys: of the split of each source, by name.
+        targets: how much of each source to hold out, by name.
         make: makes one.
         has_set: whether a split refers to a held-out set, without which it is not complete.
 
@@ -42,37 +55,62 @@ def make_splits(
         The receipt of each source's split, by name.
     """
     store, cluster = selection.store, selection.cluster
-    found = _with_parts(store, stage, dict(find_receipts(store, stage, keys.values())))
-    if has_set:
-        found = _with_sets(store, found)
+    found = _find(store, stage, keys.values(), has_set=has_set)
     missing = {key: name for name, key in keys.items() if key not in found}  # equal sources share a split
     cluster.count(run=len(missing), reused=len(keys) - len(missing))
-    small = [key for key, name in missing.items() if is_small(selection.sources[name].shards)]
-    large = [key for key, name in missing.items() if not is_small(selection.sources[name].shards)]
-    for batch in (*in_batches(sorted(small), SHARDS_PER_TASK), *in_batches(large, 1)):
-        with open_batch(store, stage, batch) as splits, open_batch(store, HELDOUT, batch) as sets:
-            call = partial(_make, make, splits, sets)
-            names = [missing[key] for key in batch]
-            if len(names) == 1:
-                found[batch[0]] = call(names[0])
-                continue
-            with ThreadPoolExecutor(THREADS) as threads:
-                found.update(zip(batch, threads.map(call, names), strict=True))
+    if missing:
+        sources = [
+            SourceToSplit(key, selection.sources[name], selection.keep[name], targets[name])
+            for key, name in sorted(missing.items())
+        ]
+        _make_missing(sources, stage, make, store, cluster)
+        found |= _find(store, stage, missing, has_set=has_set)
     return {name: found[key] for name, key in keys.items()}
 
 
-def _make(make: MakeSplit, splits: Batch, sets: Batch, name: str) -> Receipt:
-    return make(name, splits, sets)
+def _make_missing(
+    sources: Sequence[SourceToSplit], stage: str, make: MakeSplit, store: Store, cluster: Cluster
+) -> None:
+    small = [_slim(source) for source in sources if is_small(source.documents.shards)]
+    if len(small) > SHARDS_PER_TASK:
+        calls = [(store, stage, make, batch) for batch in in_batches(small, SHARDS_PER_TASK)]
+        cluster.run(split_sources, calls, label=LABEL)
+    elif small:
+        split_sources(store, stage, make, small, threads=THREADS)
+    for source in (source for source in sources if not is_small(source.documents.shards)):
+        with open_batch(store, stage, [source.key]) as splits, open_batch(store, HELDOUT, [source.key]) as sets:
+            make(store, cluster, source, splits, sets)
 
 
-def _with_parts(store: Store, stage: str, splits: Mapping[str, Receipt]) -> dict[str, Receipt]:
-    """The splits all of whose bitmaps the store has."""
+def _slim(source: SourceToSplit) -> SourceToSplit:
+    """The source without what its split does not need, because tasks receive it by value."""
+    return replace(source, documents=replace(source.documents, tasks=(), lists=(), ledger=()))
+
+
+def split_sources(
+    store: Store, stage: str, make: MakeSplit, sources: Sequence[SourceToSplit], threads: int | None = None
+) -> None:
+    """Split some small sources (Ray task); None: as many threads as the store is waited for."""
+    keys = [source.key for source in sources]
+    with (
+        open_batch(store, stage, keys, packs=True) as splits,
+        open_batch(store, HELDOUT, keys) as sets,
+        ThreadPoolExecutor(threads or (THREADS if store.is_remote else 1)) as pool,
+    ):
+        list(pool.map(partial(_make, make, store, splits, sets), sources))
+
+
+def _make(make: MakeSplit, store: Store, splits: Batch, sets: Batch, source: SourceToSplit) -> None:
+    make(store, None, source, splits, sets)
+
+
+def _find(store: Store, stage: str, keys: Iterable[str], *, has_set: bool) -> dict[str, Receipt]:
+    """The finished splits among `keys`, all of whose bitmaps, and held-out sets, the store has."""
+    splits = dict(find_receipts(store, stage, keys))
     parts = find_receipts(store, stage, (part for split in splits.values() for part in parts_of(split)))
-    return {key: split for key, split in splits.items() if all(part in parts for part in parts_of(split))}
-
-
-def _with_sets(store: Store, splits: Mapping[str, Receipt]) -> dict[str, Receipt]:
-    """The splits whose held-out sets the store has."""
+    splits = {key: split for key, split in splits.items() if all(part in parts for part in parts_of(split))}
+    if not has_set:
+        return splits
     set_of = {key: str(split.facts["path"]).split("/", 2)[1] for key, split in splits.items()}
     sets = find_receipts(store, HELDOUT, set_of.values())
     return {key: split for key, split in splits.items() if set_of[key] in sets}

@@ -15,21 +15,20 @@ import numpy as np
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.store import Receipt
+from mixproof.ledger.store import Store
 from mixproof.ledger.store.batch import Batch
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to, up_to
 from mixproof.pipeline.read.selection import Selection
 
+from .heldout_target import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS, HeldoutTarget
 from .make_splits import make_splits
-from .split import identity, read_without, write_without
+from .split import SourceToSplit, identity, read_without, write_without
 
 RESERVE = "reserve"
 VERSION = 1
-DEFAULT_TOKENS = 1_000_000
-DEFAULT_BYTES_DIVISOR = 50
-"""If no size is requested, a set ends at this share of the source's bytes, 2%, or at DEFAULT_TOKENS if that is less."""
 BYTES_PER_TOKEN = 8
 
 
@@ -55,11 +54,11 @@ def reserve_heldout(selection: Selection) -> Reserve:
         name: stage_key(RESERVE, VERSION, config, identity(source, selection.keep[name]))
         for name, source in selection.sources.items()
     }
-
-    def make(name: str, reserves: Batch, _: Batch) -> Receipt:
-        return _write(selection, name, keys[name], _last_reserved(selection, name, requested), reserves)
-
-    receipts = make_splits(selection, RESERVE, keys, make, has_set=False)
+    targets = {
+        name: HeldoutTarget(selection.spec.where("sources", name), requested, selection.last_rows[name], None)
+        for name in keys
+    }
+    receipts = make_splits(selection, RESERVE, keys, targets, _reserve, has_set=False)
     return Reserve(
         {name: str(receipt.facts["last"]) for name, receipt in receipts.items()},
         {name: read_without(selection.store, receipt, selection.keep[name]) for name, receipt in receipts.items()},
@@ -72,19 +71,21 @@ def reserved_bytes(requested: HeldoutCreate, source_bytes: int) -> int:
     return min(BYTES_PER_TOKEN * (requested.tokens or DEFAULT_TOKENS), most)
 
 
-def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) -> str:
+def _reserve(store: Store, cluster: Cluster | None, source: SourceToSplit, reserves: Batch, _: Batch) -> None:
+    last_hash = _last_reserved(store, cluster, source)
+    documents = rows_up_to(source.documents, store, cluster, last_hash)
+    with reserves.attempt(RESERVE, source.key) as attempt:
+        bitmaps = write_without(attempt, (RESERVE, source.key), source, documents, store, cluster)
+        attempt.commit(facts={"last": last_hash, **bitmaps})
+
+
+def _last_reserved(store: Store, cluster: Cluster | None, source: SourceToSplit) -> str:
     """Return the text hash of the last document to reserve."""
-    before = selection.last_rows[name]
+    requested, before = source.target.requested, source.target.before
     min_bytes, min_documents = reserved_bytes(requested, before.bytes_out), max(1, requested.min_documents)
     documents = size = 0
     share = max(Fraction(min_bytes, max(1, before.bytes_out)), Fraction(min_documents, max(1, before.documents_out)))
-    ordered = in_hash_order(
-        selection.sources[name],
-        selection.keep[name],
-        selection.store,
-        selection.cluster,
-        expected=min(Fraction(1), share),
-    )
+    ordered = in_hash_order(source.documents, source.keep, store, cluster, expected=min(Fraction(1), share))
     for found in ordered:
         sums = size + np.cumsum(found["bytes"])
         end = max(int(np.searchsorted(sums, min_bytes)) + 1, min_documents - documents)
@@ -95,15 +96,8 @@ def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) ->
             return hex_of(found[end - 1])
         documents, size = documents + len(found), int(sums[-1]) if len(sums) else size
     raise RequestError(
-        f"{selection.spec.where('sources', name)}: its held-out set needs at least {min_documents:,} of its "
+        f"{source.target.where}: its held-out set needs at least {min_documents:,} of its "
         f"{before.documents_out:,} documents (heldout.create.min_documents), and none would remain to train the "
         "tokenizer on; lower heldout.create.min_documents, add files to the source, or name an existing tokenizer and "
         "existing held-out sets"
     )
-
-
-def _write(selection: Selection, name: str, key: str, last_hash: str, reserves: Batch) -> Receipt:
-    documents = rows_up_to(selection.sources[name], selection.store, selection.cluster, last_hash)
-    with reserves.attempt(RESERVE, key) as attempt:
-        bitmaps = write_without(attempt, (RESERVE, key), selection, name, documents)
-        return attempt.commit(facts={"last": last_hash, **bitmaps})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import in_batches
 from mixproof.pipeline.read.documents import SourceDocuments
-from mixproof.pipeline.read.selection import Selection
+
+from .heldout_target import HeldoutTarget
 
 SPLIT = "split"
 THREADS = 8
@@ -31,6 +34,19 @@ MOST_BITMAPS = 1024
 """Bitmaps that the driver writes itself, in half a minute or less."""
 PART_BITMAPS = 256
 PARTS_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SourceToSplit:
+    """A source, and how much of it to hold out."""
+
+    key: str
+    """Of its split."""
+    documents: SourceDocuments
+    keep: tuple[Bitmap | None, ...]
+    """What the stages so far have kept, by shard."""
+    target: HeldoutTarget
+
 
 Losing = tuple[int, int, Bitmap | None, NDArray[Any]]
 """A shard that loses documents: its index, number of documents and bitmap so far; the rows that it loses, int64."""
@@ -45,16 +61,22 @@ def identity(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[lis
 
 
 def write_without(
-    attempt: Attempt, output: tuple[str, str], selection: Selection, name: str, documents: NDArray[Any]
+    attempt: Attempt,
+    output: tuple[str, str],
+    source: SourceToSplit,
+    documents: NDArray[Any],
+    store: Store,
+    cluster: Cluster | None,
 ) -> dict[str, object]:
     """Write the bitmaps of a source without `documents` (fields `shard`, `row`).
 
     Args:
         attempt: at the output that splits the source.
         output: its stage and key.
-        selection: what earlier stages kept.
-        name: of the source.
+        source: what earlier stages kept.
         documents: to be left out.
+        store: where the bitmaps are.
+        cluster: runs the tasks; None in a task, where the source is small.
 
     Returns:
         Facts for `read_without`: `kept`, the number of rows kept in each shard that loses documents, by its index. If
@@ -62,13 +84,13 @@ def write_without(
     """
     order = np.argsort(documents["shard"], kind="stable")
     losing, starts = np.unique(documents["shard"][order], return_index=True)
-    source, keep = selection.sources[name], selection.keep[name]
+    shards, keep = source.documents.shards, source.keep
     work = [
-        (index, source.shards[index].documents, keep[index], rows)
+        (index, shards[index].documents, keep[index], rows)
         for index, rows in zip(losing.tolist(), np.split(documents["row"][order], starts[1:]), strict=True)
     ]
-    if len(work) <= MOST_BITMAPS:
-        return {"kept": _write(attempt, selection.store, work)}
+    if len(work) <= MOST_BITMAPS or cluster is None:
+        return {"kept": _write(attempt, store, work)}
     stage, key = output
     parts = {
         stage_key(stage, PARTS_VERSION, {"part": number, "bitmaps": PART_BITMAPS}, [key]): some
@@ -76,9 +98,9 @@ def write_without(
     }
 
     def calls(missing: Mapping[str, Sequence[Losing]]) -> list[tuple[object, ...]]:
-        return [(selection.store, stage, part, some) for part, some in missing.items()]
+        return [(store, stage, part, some) for part, some in missing.items()]
 
-    run_missing(selection.store, stage, parts, calls, write_part, selection.cluster, f"{name}: {SPLIT}")
+    run_missing(store, stage, parts, calls, write_part, cluster, f"{source.documents.name}: {SPLIT}")
     return {"kept": {}, "parts": list(parts)}
 
 

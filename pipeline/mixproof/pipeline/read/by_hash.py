@@ -59,7 +59,7 @@ def in_hash_order(
     source: SourceDocuments,
     keep: Sequence[Bitmap | None],
     store: Store,
-    cluster: Cluster,
+    cluster: Cluster | None,
     *,
     expected: Fraction,
     label: str | None = None,
@@ -74,7 +74,7 @@ def in_hash_order(
         source: the documents.
         keep: which documents earlier stages kept, one bitmap per shard.
         store: where the shards are.
-        cluster: runs the tasks.
+        cluster: runs the tasks; None: the source is small (`is_small`), so there are none.
         expected: the share of the source, above 0, that the caller expects to take.
         label: names the tasks in progress. None: they look for held-out documents.
         first: the upper half of the hash to start from.
@@ -123,8 +123,11 @@ def _groups(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list
 
 
 def is_small(shards: Sequence[Shard]) -> bool:
-    """Whether calls over the texts of these shards run in this process."""
-    return sum(shard.text_bytes for shard in shards) < SMALL_BYTES
+    """Whether calls over the texts and hashes of these shards run in this process."""
+    return (
+        sum(shard.text_bytes for shard in shards) < SMALL_BYTES
+        and HASH_BYTES * sum(shard.documents for shard in shards) < SMALL_BYTES
+    )
 
 
 def _hash_bytes(source: SourceDocuments) -> int:
@@ -132,11 +135,16 @@ def _hash_bytes(source: SourceDocuments) -> int:
 
 
 def _run(
-    function: Callable[..., T], calls: Sequence[tuple[object, ...]], input_bytes: int, cluster: Cluster, label: str
+    function: Callable[..., T],
+    calls: Sequence[tuple[object, ...]],
+    input_bytes: int,
+    cluster: Cluster | None,
+    label: str,
 ) -> list[T]:
     """Call `function` for each of `calls`, in this process if all together read few bytes."""
     if input_bytes < SMALL_BYTES:
         return [function(*call) for call in calls]
+    assert cluster is not None, "a task only has small inputs"
     return cluster.run(function, calls, label=label)
 
 
@@ -193,7 +201,7 @@ def fetch_texts(
     shards: Sequence[Shard],
     documents: NDArray[Any],
     store: Store,
-    cluster: Cluster,
+    cluster: Cluster | None,
     schema: pa.Schema = ROWS_SCHEMA,
     *,
     label: str = "held-out texts",
@@ -237,7 +245,7 @@ def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], schema: pa.Sc
     return pa.table([names, records, *(table[name] for name in schema.names[2:])], schema=schema)
 
 
-def rows_up_to(source: SourceDocuments, store: Store, cluster: Cluster, last: str) -> NDArray[Any]:
+def rows_up_to(source: SourceDocuments, store: Store, cluster: Cluster | None, last: str) -> NDArray[Any]:
     """Every document of a source, kept or not, duplicates included, whose hash is not above `last`: HASHED_DTYPE."""
     calls = [(store, group, last, source.hashes) for group in _groups(source, [None] * len(source.shards))]
     parts = _run(find_up_to, calls, _hash_bytes(source), cluster, f"{source.name}: by hash")

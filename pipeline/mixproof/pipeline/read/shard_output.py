@@ -77,7 +77,7 @@ class ShardOutput:
         self._grouped, self._dropped_texts, self._conversations = grouped, dropped_texts, conversations
         files = [_FILE] if grouped else []
         self._documents = DocumentRows(documents, grouped=grouped, conversations=conversations)
-        self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS), optional=True)
         fields = files + _DROPPED_FIELDS + ([_DROPPED_TEXT] if dropped_texts else [])
         self._dropped = None if dropped is None else Rows(dropped, pa.schema(fields))
         self._prompts = None if prompts is None else Rows(prompts, pa.schema(_PROMPT_FIELDS))
@@ -215,13 +215,14 @@ class DocumentRows:
 
 
 class Rows:
-    """A Parquet file written in groups of fixed size, so that its bytes depend only on the rows."""
+    """A Parquet file written in groups of fixed size, so that its bytes depend only on the rows.
 
-    def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
-        self._schema = schema
-        self._writer = pq.ParquetWriter(
-            path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
-        )
+    `optional`: without any rows there is no file.
+    """
+
+    def __init__(self, path: Path, schema: Any, *, optional: bool = False) -> None:  # noqa: ANN401 - no types
+        self._path, self._schema = path, schema
+        self._writer = None if optional else self._open()
         self._rows: list[tuple[object, ...]] = []
         self._bytes = 0
 
@@ -242,15 +243,24 @@ class Rows:
         """Write the remaining rows."""
         if self._rows:
             self._flush()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self) -> Any:  # noqa: ANN401 - pyarrow ships no types
+        options = {"compression": "zstd", "compression_level": 1, "use_dictionary": False, "write_statistics": False}
+        return pq.ParquetWriter(self._path, self._schema, **options)
 
     def _flush(self) -> None:
+        self._writer = self._writer or self._open()
         self._writer.write_table(table_of(self._rows, self._schema), row_group_size=ROW_GROUP_ROWS)
         self._rows, self._bytes = [], 0
 
 
 def iter_rejects(store: Store, folder: str) -> Iterator[dict[str, Any]]:
     """The rejected records of a finished shard (`folder`: relative to the store), in order, blank lines included."""
-    with pq.ParquetFile(store.path(f"{folder}/{REJECTS}")) as file:
+    path = store.path(f"{folder}/{REJECTS}")
+    if not path.is_file():  # nothing was rejected
+        return
+    with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(ROW_GROUP_ROWS):
             yield from batch.to_pylist()

@@ -137,7 +137,7 @@ def difference_rows(store: Store, piece: Difference) -> pa.Table:
     columns = ["record", "id"] if piece.file else ["file", "record", "id"]
     taken = read_whole(store.path(piece.documents), columns)
     taken = taken.filter(flags(read_bitmap(store, piece.keep, len(taken))))
-    kept = read_whole(store.path(piece.kept), ["file", "record"])
+    kept = read_whole(store.open(piece.kept), ["file", "record"])
     own_names, kept_names = (
         [piece.file] * len(table) if piece.file else table["file"].to_pylist() for table in (taken, kept)
     )

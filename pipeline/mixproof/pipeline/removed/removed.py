@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
 from mixproof.pipeline.read.documents import RemovalList
 
 from .pieces import (
@@ -40,6 +42,8 @@ VERSION = 2
 LIST = "removed.parquet"
 PART_ROWS = 1_000_000
 """A file ends with the piece that reaches this number of rows; a piece is what one shard lost to one stage."""
+TASK_ROWS = 100_000
+"""Small files share a task up to this number of rows."""
 
 
 def list_removed(
@@ -69,9 +73,15 @@ def list_removed(
             parts[key] = part
 
     def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
-        return [(store, key, part) for key, part in missing.items()]
+        shared = share_tasks(
+            missing.items(),
+            lambda item: sum(piece.rows for piece in item[1]),
+            most_bytes=TASK_ROWS,
+            most_items=SHARDS_PER_TASK,
+        )
+        return [(store, batch) for batch in shared]
 
-    run_missing(store, STAGE, parts, calls, write_list, cluster, "removed documents")
+    run_missing(store, STAGE, parts, calls, write_lists, cluster, "removed documents")
     return {
         name: tuple(
             RemovalList("removed", f"{STAGE}/{key}/{LIST}", None, 0, sum(piece.rows for piece in parts[key]))
@@ -94,9 +104,16 @@ def in_parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return parts
 
 
-def write_list(store: Store, key: str, pieces: Sequence[Piece]) -> None:
+def write_lists(store: Store, lists: Sequence[tuple[str, Sequence[Piece]]]) -> None:
+    """Write some files, each under its key (Ray task)."""
+    with open_batch(store, STAGE, [key for key, _ in lists]) as outputs:
+        for key, pieces in lists:
+            write_list(store, key, pieces, outputs)
+
+
+def write_list(store: Store, key: str, pieces: Sequence[Piece], outputs: Outputs) -> None:
     """Write one file."""
-    with store.attempt(STAGE, key) as attempt:
+    with outputs.attempt(STAGE, key) as attempt:
         with pq.ParquetWriter(attempt.path(LIST), REMOVED_SCHEMA, compression="zstd") as writer:
             for table in _tables(store, pieces):
                 writer.write_table(table, row_group_size=BATCH_ROWS)

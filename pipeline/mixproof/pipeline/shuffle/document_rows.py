@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents, load_group, shards_of
+from mixproof.pipeline.stored_array import open_array
 
 BLOCK_BYTES = 1 << 30
 
@@ -50,5 +51,5 @@ class DocumentRows:
         parts = [np.zeros((0, self.width), self.dtype)]
         for owner in np.unique(owners).tolist():
             rows = documents[owners == owner] - shards[owner].first
-            parts.append(np.load(store.path(f"{shards[owner].folder}/{self.file}"), mmap_mode="r")[rows])
+            parts.append(open_array(store, f"{shards[owner].folder}/{self.file}")[rows])
         return np.concatenate(parts)

@@ -25,6 +25,7 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import Documents, load_group
+from mixproof.pipeline.stored_array import open_array
 
 from .document_rows import DocumentRows, Load
 from .plan import power_of_two
@@ -142,7 +143,7 @@ def _write_compact(file: BinaryIO, store: Store, table: DocumentRows, is_needed:
         low, high = max(first, shard.first), min(first + len(is_needed), last)
         rows = np.flatnonzero(is_needed[low - first : high - first]) + (low - shard.first)
         if len(rows):
-            found = np.load(store.path(f"{shard.folder}/{table.file}"), mmap_mode="r")
+            found = open_array(store, f"{shard.folder}/{table.file}")
             for part in range(0, len(rows), CHUNK):
                 file.write(as_bytes(found[rows[part : part + CHUNK]]))
 

@@ -243,7 +243,8 @@ def _shard(pair: Pair, receipt: Receipt) -> EncodedShard:
     (row,) = receipt.account
     return EncodedShard(
         texts=Texts("", "", None, pair.file, 0, pair.source),
-        folder=f"{STAGE}/{receipt.key}",
+        output=f"{STAGE}/{receipt.key}",
+        folder=receipt.folder,
         documents=row.documents_out,
         tokens=receipt.facts["tokens"],
         row=row,

@@ -10,8 +10,10 @@ gave which key, so an unchanged part is found without reading its rows.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
@@ -100,15 +102,15 @@ def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -
 
 
 def _slice(shard: EncodedShard, start: int, stop: int) -> Slice:
-    return Slice(shard.folder, start, stop, shard.texts.file, shard.texts.first_record)
+    return Slice(shard.output, shard.folder, start, stop, shard.texts.file, shard.texts.first_record)
 
 
 def read_lengths(store: Store, shard: EncodedShard) -> NDArray[np.int64]:
     """Tokens of each document of an encoded shard, EODs included."""
-    return _lengths(store.path(f"{shard.folder}/{PROVENANCE}")).astype(np.int64)
+    return _lengths(store.open(f"{shard.folder}/{PROVENANCE}")).astype(np.int64)
 
 
-def _lengths(provenance: Path) -> NDArray[np.int32]:
+def _lengths(provenance: Path | BytesIO) -> NDArray[np.int32]:
     return array_of(read_whole(provenance, ["tokens"])["tokens"])
 
 
@@ -328,10 +330,9 @@ def _mask_digest(store: Store, slices: Sequence[Slice]) -> str:
 
 def _read_blocks(store: Store, piece: Slice, name: str, itemsize: int) -> Iterator[bytes]:
     """The bytes of a slice in the tokens or in the mask of its shard."""
-    folder = store.folder(piece.folder)
-    size = (folder / name).stat().st_size
-    start, stop = _token_range(folder / PROVENANCE, piece, size // itemsize)
-    with (folder / name).open("rb") as tokens:
+    file, provenance = store.open_together(piece.folder, (name, PROVENANCE))
+    with file.open("rb") if isinstance(file, Path) else file as tokens:
+        start, stop = _token_range(provenance, piece, tokens.seek(0, os.SEEK_END) // itemsize)
         tokens.seek(start * itemsize)
         remaining = (stop - start) * itemsize
         while remaining and (block := tokens.read(min(COPY_BYTES, remaining))):
@@ -339,7 +340,7 @@ def _read_blocks(store: Store, piece: Slice, name: str, itemsize: int) -> Iterat
             yield block
 
 
-def _token_range(provenance: Path, piece: Slice, tokens: int) -> tuple[int, int]:
+def _token_range(provenance: Path | BytesIO, piece: Slice, tokens: int) -> tuple[int, int]:
     """The range of tokens (first, end) of a slice, in a shard of `tokens` tokens."""
     if (piece.start, piece.stop) == (0, pq.read_metadata(provenance).num_rows):
         return 0, tokens

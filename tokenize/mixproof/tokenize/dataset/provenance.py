@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,10 @@ def part_schema(kind: SourceKind | None, attributes: Sequence[str] = ()) -> pa.S
 class Slice:
     """Consecutive documents of one encoded shard, and the position of the shard in its source."""
 
+    output: str
+    """`tokens/<key>`, the encoded shard."""
     folder: str
-    """`tokens/<key>`, relative to the store."""
+    """The folder of its files, relative to the store; it may be in a pack (`Store.open`)."""
     start: int
     stop: int
     """Documents `start` up to, not including, `stop` of the shard."""
@@ -77,8 +80,9 @@ class Slice:
     """Index, in the whole file, of the shard's record 0."""
 
     def plain(self) -> dict[str, str | int]:
-        """The slice as JSON for a fingerprint."""
-        return dict(vars(self))
+        """The slice as JSON for a fingerprint, which does not depend on where the files are."""
+        fields = {name: value for name, value in vars(self).items() if name != "output"}
+        return {**fields, "folder": self.output}
 
 
 class TableWriter:
@@ -114,7 +118,7 @@ def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting).combine_chunks()
 
 
-def read_slice(path: Path, piece: Slice) -> Iterator[pa.Table]:
+def read_slice(path: Path | BytesIO, piece: Slice) -> Iterator[pa.Table]:
     """The rows of a slice with `file`, `record` and `id` filled in, one row group of the shard at a time.
 
     Args:
@@ -151,7 +155,7 @@ def read_part(
         labels: those of the part's documents, if its source has labels.
     """
     document = 0
-    for rows in regroup(table for piece in slices for table in read_slice(store.path(f"{piece.folder}/{name}"), piece)):
+    for rows in regroup(table for piece in slices for table in read_slice(store.open(f"{piece.folder}/{name}"), piece)):
         documents = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
         columns = [] if labels is None else labels.of_rows(store, rows).combine_chunks().columns

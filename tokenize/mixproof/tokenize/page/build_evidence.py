@@ -20,12 +20,14 @@ class Statement:
 
     path: str
     text: str
-    """The whole file."""
+    """The whole file, or what a page shows of it."""
+    sha256_of_file: str = ""
+    """SHA-256 of the file's bytes if `text` is not the whole file."""
 
     @cached_property
     def sha256(self) -> str:
         """Of the file's bytes; every cell of a page names it."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return self.sha256_of_file or hashlib.sha256(self.text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 
+from .abridged import abridged
 from .account import account_table, loss_table
 from .build_evidence import SHORT, BuildEvidence
 from .clusters import ClusterView, cluster_views
@@ -46,10 +47,12 @@ SECTIONS = {
 def render_build(store: Store, build: BuildEvidence, name: str, version: str) -> str:
     """Render the page of a build; `name` is the spec's, `version` that of mixproof.
 
-    It reads the lengths of documents and the lists of what was dropped from the store. The same build gives the same
-    string.
+    Of many sources it shows the largest. It reads the lengths of documents and the lists of what was dropped from the
+    store. The same build gives the same string.
     """
-    manifest = build.manifest
+    summary = _summary(build, name, version)
+    shown = abridged(build)
+    build, manifest = shown.build, shown.build.manifest
     sources = source_looks(manifest)
     lengths = read_lengths(store, manifest)
     samples = dropped(store, build)
@@ -57,7 +60,9 @@ def render_build(store: Store, build: BuildEvidence, name: str, version: str) ->
     labels = [table for table in labels if table.rows]
     clusters = cluster_views(store, manifest)
     return template("build.html.j2").render(
-        **_summary(build, name, version),
+        **summary,
+        build=build,
+        abridged=shown.sentence,
         **_tables(build, sources),
         entries=_entries(labels, clusters),
         clusters=clusters,
@@ -86,7 +91,6 @@ def _summary(build: BuildEvidence, name: str, version: str) -> dict[str, object]
     kept = sum(source.train.documents + source.heldout.documents for source in sources)
     ended, work = moment(build.circumstances, "ended"), build_work(build)
     return {
-        "build": build,
         "name": name,
         "version": version,
         "headline": f"{amount(train)} training tokens from {len(whole)} sources{divided}",

@@ -80,7 +80,7 @@ def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Fl
     sources = undivided(manifest)
     level = {name: _first(source, unit) for name, source in sources.items()}
     stages: list[Stage] = []
-    for label, rows in _rows_by_stage(sources):
+    for label, rows in rows_by_stage(sources):
         entering = dict(level)
         for name, row in rows.items():
             level[name] = getattr(row, f"{unit}_out")
@@ -198,7 +198,7 @@ def _kept_exits(label: str, amounts: Mapping[str, int]) -> tuple[Exit, ...]:
     return (Exit(label, amounts, lost=False),) if any(amounts.values()) else ()
 
 
-def _rows_by_stage(sources: Mapping[str, SourceRecord]) -> list[tuple[str, dict[str, StageRow]]]:
+def rows_by_stage(sources: Mapping[str, SourceRecord]) -> list[tuple[str, dict[str, StageRow]]]:
     """The stages in an order that suits all sources, each with the rows of the sources that pass it."""
     own = own_stages([row.stage for row in source.ledger] for source in sources.values())
 

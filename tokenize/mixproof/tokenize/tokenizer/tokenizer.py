@@ -129,10 +129,11 @@ def store_model(store: Store, model: bytes, name: str = MODEL) -> str:
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """Counts the tokens of texts, EODs included; tasks receive it as a path."""
+    """Counts the tokens of texts, EODs included; tasks on other machines may receive it."""
 
+    store: Store
     path: str
-    """Local path of the tokenizer."""
+    """Of the tokenizer, relative to the store."""
     around: int = 1
     """Tokens that are added to each text: its EOD, and its BOS if there is one."""
 
@@ -141,7 +142,8 @@ class TokenCounter:
 
         With the marks of rendered conversations, tokens are counted as those are encoded; a pair has two EODs.
         """
+        path = str(self.store.path(self.path))
         if marks is not None:
-            return count_conversations(self.path, texts, marks, self.around)
-        lengths = load_reference(self.path).encode(texts).lengths
+            return count_conversations(path, texts, marks, self.around)
+        lengths = load_reference(path).encode(texts).lengths
         return [int(length) + self.around if length else 0 for length in lengths]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from mixproof.mixtures.blocks.train import Proxy
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.heldout.reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
+from mixproof.pipeline.heldout.heldout_target import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.pipeline.read.unpack import is_unpacked

@@ -76,7 +76,7 @@ def _make_missing(
         calls = [(store, stage, make, batch) for batch in in_batches(small, SHARDS_PER_TASK)]
         cluster.run(split_sources, calls, label=LABEL)
     elif small:
-        split_sources(store, stage, make, small, threads=THREADS)
+        split_sources(store, stage, make, small, cluster)
     for source in (source for source in sources if not is_small(source.documents.shards)):
         with open_batch(store, stage, [source.key]) as splits, open_batch(store, HELDOUT, [source.key]) as sets:
             make(store, cluster, source, splits, sets)
@@ -88,20 +88,23 @@ def _slim(source: SourceToSplit) -> SourceToSplit:
 
 
 def split_sources(
-    store: Store, stage: str, make: MakeSplit, sources: Sequence[SourceToSplit], threads: int | None = None
+    store: Store, stage: str, make: MakeSplit, sources: Sequence[SourceToSplit], cluster: Cluster | None = None
 ) -> None:
-    """Split some small sources (Ray task); None: as many threads as the store is waited for."""
+    """Split some small sources (Ray task, then without a cluster)."""
     keys = [source.key for source in sources]
+    threads = 1 if cluster is None and not store.is_remote else THREADS
     with (
         open_batch(store, stage, keys, packs=True) as splits,
         open_batch(store, HELDOUT, keys) as sets,
-        ThreadPoolExecutor(threads or (THREADS if store.is_remote else 1)) as pool,
+        ThreadPoolExecutor(threads) as pool,
     ):
-        list(pool.map(partial(_make, make, store, splits, sets), sources))
+        list(pool.map(partial(_make, make, store, cluster, splits, sets), sources))
 
 
-def _make(make: MakeSplit, store: Store, splits: Batch, sets: Batch, source: SourceToSplit) -> None:
-    make(store, None, source, splits, sets)
+def _make(
+    make: MakeSplit, store: Store, cluster: Cluster | None, splits: Batch, sets: Batch, source: SourceToSplit
+) -> None:
+    make(store, cluster, source, splits, sets)
 
 
 def _find(store: Store, stage: str, keys: Iterable[str], *, has_set: bool) -> dict[str, Receipt]:

@@ -1,14 +1,15 @@
 """What one huge file takes: plain and compressed JSON lines, Parquet, WET, documents of 100 MB, documents of one word.
 
-    python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz members zst ...] [--kill]
+    python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz members zst ...] [--kill] [--audit]
 
 Each shape is one file of `--megabytes` MB of text. `jsonl`, `gz` (one member), `members` (a gzip member for every 100
 lines), `zst`, `parquet` (groups of 10,000 rows), `group` (Parquet, one row group) and `wet` (a gzip member for every
 record) hold documents of FOLDER, `long` documents of 100 MB, `words` documents of one made-up word each. It is built by
 `mixproof build`, with exact deduplication, held-out sets and decontamination, and a tokenizer that is trained
 beforehand. With `--kill` the build is run again in an empty store and killed after half of its time, and the build that
-resumes is reported too; both must have the same build id. Reported are CPU seconds of all processes, wall time, peak
-memory of the command and of its largest worker.
+resumes is reported too; both must have the same build id. With `--audit` the build is audited from its raw file, with a
+tenth of the documents. Reported are CPU seconds of all processes, wall time, peak memory of the command and of its
+largest worker.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=1000)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--audit", action="store_true")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.work) as work:
@@ -166,6 +168,9 @@ def main() -> None:
                 if resumed.answer["build"] != cost.answer["build"]:
                     sys.exit(f"{shape}: the build that resumed is another one")
                 print(line_of(f"{shape} resumed half-way", resumed), flush=True)
+            if given.audit:
+                audit = cost_of(store, "audit", str(spec), "--depth", "replay", "--sample", "10%")
+                print(line_of(f"{shape} audit", audit), flush=True)
             shutil.rmtree(folder)
 
 

@@ -181,6 +181,15 @@ def test_unusable_files_are_allowed_up_to_the_share_of_bad_records_that_the_spec
         open_for_work(spec, str(tmp_path / "store"), "build")
 
 
+def test_a_text_file_that_is_too_long_for_one_document_is_refused(tmp_path: Path) -> None:
+    spec = write_experiment(tmp_path, SPEC.replace(GUIDE, 'guide: {files: "corpus/huge.txt"}'))
+    with (tmp_path / "corpus" / "huge.txt").open("wb") as file:
+        file.truncate(256_000_001)  # a hole, not data
+    loaded = load_spec(spec)
+    with pytest.raises(RequestError, match=r"sources\.guide: .*huge\.txt: text files are one document each, .* 256 MB"):
+        check_first_records(loaded.as_written, find_files(loaded.as_written, tmp_path))
+
+
 def test_missing_extras_are_named_with_what_needs_them_and_one_line_that_installs_them(tmp_path: Path) -> None:
     text = SPEC.replace("{length: {min_chars: 400}}", "gopher_quality").replace(
         "corpus/notes.parquet", "s3://b/n.parquet"

@@ -16,11 +16,13 @@ from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.key_positions import dotted
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.readers.arrow import read_arrow
+from mixproof.pipeline.readers.code import MAX_FILE_BYTES
 from mixproof.pipeline.readers.parquet import check_parquet
 
 from .files import InputFile
 from .first_conversations import check_conversations, ignored_reasoning
 from .first_rows import Row, first_rows, not_objects, spread
+from .formats import TREES
 from .named_fields import check_fields, named_fields, shown_fields, type_of
 
 LIKELY_TEXT_CHARS = 30
@@ -47,6 +49,7 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
     warnings: list[str] = []
     for name, inputs in files.items():
         source = spec.sources[name]
+        _check_sizes(inputs, spec.where("sources", name))
         chosen = [file for file in spread(inputs) if file.format in WITH_FIELDS]
         for file in chosen:
             try:
@@ -64,6 +67,15 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
             _check_texts(spec, name, {file: first for file, first in rows.items() if file.format == "jsonl"})
         check_fields(spec, name, rows)
     return warnings
+
+
+def _check_sizes(inputs: Sequence[InputFile], where: str) -> None:
+    """Refuse a source whose files are all one document each, and all too long for one."""
+    if all(file.format in TREES and file.compression is None and file.bytes > MAX_FILE_BYTES for file in inputs):
+        raise RequestError(
+            f"{where}: {inputs[0].url}: {inputs[0].format} files are one document each, of at most "
+            f"{MAX_FILE_BYTES // 10**6} MB; write it as JSON lines, with a document in each line"
+        )
 
 
 def check_texts_of(source: Source, files: Sequence[InputFile], spec: Spec) -> None:

@@ -120,7 +120,7 @@ def plan_shards(
         for group in file_groups(inputs, shard_bytes):
             if len(group) > 1 or group[0].format in TREES:
                 plan.append(ShardPlan(source, group, 0, 0))
-            elif group[0] in pieces:
+            elif pieces and group[0] in pieces:
                 plan += _pieces_of(source, group[0], pieces[group[0]])
             else:
                 plan += _file_shards(source, group[0], shard_bytes)

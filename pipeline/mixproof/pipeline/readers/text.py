@@ -29,7 +29,7 @@ def read_text(url: str, compression: str | None, name: str, limits: Limits = NO_
                     held += block
             data = bytes(held)
     if len(data) > MAX_FILE_BYTES:
-        detail = f"more than {MAX_FILE_BYTES} bytes in one document; make it JSON lines with a document in each"
+        detail = f"more than {MAX_FILE_BYTES} bytes in one document; write JSON lines instead"
         return Reject(0, 1, "file_too_large", detail)
     try:
         text = data.decode("utf-8-sig")

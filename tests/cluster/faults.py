@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import psutil
 
 from cluster.box import Box
-from cluster.node import RAY_FOLDER, RAYLET, Node, end
+from cluster.node import RAY_FOLDER, RAYLET, Node, end, title
 
 LITTLE_BYTES = 150 * 2**20
 TASK = "ray::"
-"""In the title of a process that runs tasks."""
+"""In the title of a process that runs tasks, and of these, which do not:"""
+NO_TASKS = ("IDLE", "Agent")
 HEAD = "gcs_server"
 """The same for the process of the head that keeps the cluster's state."""
 SHORT = 5
@@ -75,7 +76,8 @@ def _wait_for_tasks(at: Strike) -> list[psutil.Process]:
     """The processes that run tasks; none if that takes more than RUNNING seconds."""
     end = time.monotonic() + RUNNING
     while time.monotonic() < end:
-        if running := [one for node in at.box.workers for one in node.processes(TASK) if "IDLE" not in one.name()]:
+        found = [one for node in at.box.workers for one in node.processes(TASK)]
+        if running := [one for one in found if not any(word in title(one) for word in NO_TASKS)]:
             return running
     return []
 

@@ -139,7 +139,7 @@ class Node:
 
     def write_protect(self, folder: Path) -> None:
         """Make a folder of a running node read-only until it starts again; files that are open stay writable."""
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             return
         self.must_restart = True
         script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}"'
@@ -183,7 +183,7 @@ class Node:
 
     def processes(self, name: str = "") -> list[psutil.Process]:
         """The node's running processes whose name or command contains `name`."""
-        return [process for process in self._all() if name in _title(process)]
+        return [process for process in self._all() if name in title(process)]
 
     def _all(self) -> list[psutil.Process]:
         if self.box.isolated:
@@ -203,8 +203,9 @@ def end(process: psutil.Process) -> None:
         process.kill()
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
+    """A process's name and command; empty if it has just ended."""
     try:
         return f"{process.name()} {' '.join(process.cmdline())}"
-    except psutil.Error:  # it has just ended
+    except psutil.Error:
         return ""

@@ -25,10 +25,12 @@ from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
-from mixproof.pipeline.removed import removed
+from mixproof.pipeline.removed import kept_ids, removed
 from mixproof.pipeline.removed.pieces import REMOVED_SCHEMA
+from mixproof.pipeline.shuffle import document_rows, plan
 
 MakeSpec = Callable[..., Spec]
+DIRECT = plan.MOST_OPENINGS
 Row = tuple[str, str, str, int, str | None, str | None, str | None, int | None]
 
 CHOSEN = random.Random(4)  # noqa: S311  a fixed choice
@@ -97,12 +99,21 @@ def run(folder: Path, spec: Spec, shard_bytes: int) -> Result:
     return Result(rows, {name: len(files) for name, files in found.items()}, ledger)
 
 
-@pytest.mark.parametrize("shard_bytes", [700, SHARD_BYTES])
-@pytest.mark.parametrize("part_rows", [1, 1_000_000])
+@pytest.mark.parametrize(
+    ("shard_bytes", "part_rows", "openings"),
+    [(700, 1, DIRECT), (SHARD_BYTES, 1, DIRECT), (700, 10**6, DIRECT), (SHARD_BYTES, 10**6, DIRECT), (700, 1, 0)],
+)
 def test_every_removed_document_is_listed_with_its_reason_and_its_twin(
-    tmp_path: Path, make_spec: MakeSpec, shard_bytes: int, part_rows: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_spec: MakeSpec,
+    shard_bytes: int,
+    part_rows: int,
+    openings: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(removed, "PART_ROWS", part_rows)
+    monkeypatch.setattr(plan, "MOST_OPENINGS", openings)
+    monkeypatch.setattr(document_rows, "BLOCK_BYTES", 2 * kept_ids.ROW_BYTES)
     write(
         tmp_path,
         {
@@ -135,6 +146,7 @@ def test_every_removed_document_is_listed_with_its_reason_and_its_twin(
     assert result.files["books"] == 0
     assert part_rows == 1 or result.files == {"books": 0, "blog": 1, "news": 1}
     assert part_rows != 1 or result.files["news"] >= 3
+    assert any((tmp_path / f"store{shard_bytes}").glob("removed/*/records.bin")) == (openings == 0)
 
 
 def test_a_document_is_never_named_as_its_own_twin(tmp_path: Path, make_spec: MakeSpec) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
@@ -150,14 +152,20 @@ def difference_rows(store: Store, piece: Difference) -> pa.Table:
     return table_of(rows, REMOVED_SCHEMA)
 
 
-def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> Iterator[pa.Table]:
+ReadKeepers = Callable[[Store, Sequence[Shard], NDArray[Any]], pa.Table]
+"""Gives file, record and id of the document kept instead of each duplicate (TWIN_DTYPE): IDS_SCHEMA."""
+
+
+def duplicate_rows(
+    store: Store, group: str, pieces: Sequence[Duplicates], read_kept: ReadKeepers = read_keepers
+) -> Iterator[pa.Table]:
     """Yield the duplicates of several shards of one group, one table of REMOVED_SCHEMA per piece.
 
     The keepers of all pieces are looked up together, so each of their shards is opened once.
     """
     shards = load_shards(store, group)
-    found = [_twins(store, piece.found, shards) for piece in pieces]
-    kept = read_keepers(store, shards, np.concatenate([each.rows for each in found]))
+    found = twins_in(store, pieces, shards)
+    kept = read_kept(store, shards, np.concatenate([each.rows for each in found]))
     names = {NO_KEEPER: None} | {index: shard.source for index, shard in enumerate(shards)}
     first = 0
     for piece, twins in zip(pieces, found, strict=True):
@@ -180,6 +188,11 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
             schema=REMOVED_SCHEMA,
         )
         first += size
+
+
+def twins_in(store: Store, pieces: Sequence[Duplicates], shards: Sequence[Shard]) -> list[Twins]:
+    """The duplicates of each piece; `shards` are those of the group."""
+    return [_twins(store, piece.found, shards) for piece in pieces]
 
 
 def _twins(store: Store, found: DuplicateList, shards: Sequence[Shard]) -> Twins:

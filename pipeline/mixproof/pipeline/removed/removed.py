@@ -5,6 +5,8 @@ them and no other stage reads it. A source has one file, or several of about PAR
 Not listed are records of other parts of a split source, because these parts have them; only the ledger counts them.
 `megatron:` sources have no list.
 Memory: about 200 bytes for each row of a file, plus the names of the group's shards.
+
+Where a group has many shards and lists, the ids of kept documents are brought to the lists (`kept_ids.py`).
 """
 
 from __future__ import annotations
@@ -21,10 +23,14 @@ from mixproof.ledger.store import Store
 from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.dedup.duplicates import GroupDuplicates
+from mixproof.pipeline.dedup.duplicates import GroupDuplicates, read_keepers
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
 from mixproof.pipeline.read.documents import RemovalList
+from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.plan import is_direct
+from mixproof.pipeline.shuffle.shuffle import Shuffle
 
+from .kept_ids import KeptIds, fetch_ids
 from .pieces import (
     BATCH_ROWS,
     REMOVED_SCHEMA,
@@ -40,6 +46,7 @@ from .pieces import (
 
 VERSION = 2
 LIST = "removed.parquet"
+LABEL = "removed documents"
 PART_ROWS = 1_000_000
 """A file ends with the piece that reaches this number of rows; a piece is what one shard lost to one stage."""
 TASK_ROWS = 100_000
@@ -63,7 +70,8 @@ def list_removed(
     Returns:
         The files of each source, kind `removed`; none for a source that lost nothing.
     """
-    pieces = _pieces(lists, groups, store)
+    saved = _saved(groups, store)
+    pieces = _pieces(lists, saved)
     parts: dict[str, list[Piece]] = {}
     keys: dict[str, list[str]] = {name: [] for name in pieces}
     for name, own in pieces.items():
@@ -73,15 +81,17 @@ def list_removed(
             parts[key] = part
 
     def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
+        shards = {key: group.shards for key, group in saved}
+        kept = _kept_ids(parts, shards, Shuffle(STAGE, LABEL, store, cluster))
         shared = share_tasks(
             missing.items(),
             lambda item: sum(piece.rows for piece in item[1]),
             most_bytes=TASK_ROWS,
             most_items=SHARDS_PER_TASK,
         )
-        return [(store, batch) for batch in shared]
+        return [(store, [(key, part, kept.get(key, {})) for key, part in batch]) for batch in shared]
 
-    run_missing(store, STAGE, parts, calls, write_lists, cluster, "removed documents")
+    run_missing(store, STAGE, parts, calls, write_lists, cluster, LABEL)
     return {
         name: tuple(
             RemovalList("removed", f"{STAGE}/{key}/{LIST}", None, 0, sum(piece.rows for piece in parts[key]))
@@ -89,6 +99,23 @@ def list_removed(
         )
         for name, own in keys.items()
     }
+
+
+def _kept_ids(
+    parts: Mapping[str, Sequence[Piece]], shards: Mapping[str, Sequence[Shard]], shuffle: Shuffle
+) -> dict[str, dict[str, KeptIds]]:
+    """Where each list finds the ids of kept documents of each group that has many shards, by list and group."""
+    lists: dict[str, dict[str, list[Duplicates]]] = {}
+    for part, pieces in parts.items():
+        for piece in pieces:
+            if isinstance(piece, Duplicates):
+                lists.setdefault(piece.group, {}).setdefault(part, []).append(piece)
+    found: dict[str, dict[str, KeptIds]] = {}
+    for group, own in lists.items():
+        if not is_direct(len(shards[group]), len(own)):
+            for part, ids in fetch_ids(group, shards[group], own, shuffle).items():
+                found.setdefault(part, {})[group] = ids
+    return found
 
 
 def in_parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
@@ -104,26 +131,28 @@ def in_parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return parts
 
 
-def write_lists(store: Store, lists: Sequence[tuple[str, Sequence[Piece]]]) -> None:
-    """Write some files, each under its key (Ray task)."""
-    with open_batch(store, STAGE, [key for key, _ in lists]) as outputs:
-        for key, pieces in lists:
-            write_list(store, key, pieces, outputs)
+def write_lists(store: Store, lists: Sequence[tuple[str, Sequence[Piece], Mapping[str, KeptIds]]]) -> None:
+    """Write some files, each under its key (Ray task); arguments of each as for `write_list`."""
+    with open_batch(store, STAGE, [key for key, *_ in lists]) as outputs:
+        for key, pieces, kept in lists:
+            write_list(store, key, pieces, kept, outputs)
 
 
-def write_list(store: Store, key: str, pieces: Sequence[Piece], outputs: Outputs) -> None:
-    """Write one file."""
+def write_list(store: Store, key: str, pieces: Sequence[Piece], kept: Mapping[str, KeptIds], outputs: Outputs) -> None:
+    """Write one file; `kept`: by group, ids of kept documents that are not read from the shards."""
     with outputs.attempt(STAGE, key) as attempt:
         with pq.ParquetWriter(attempt.path(LIST), REMOVED_SCHEMA, compression="zstd") as writer:
-            for table in _tables(store, pieces):
+            for table in _tables(store, pieces, kept):
                 writer.write_table(table, row_group_size=BATCH_ROWS)
         attempt.commit()
 
 
-def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+def _tables(store: Store, pieces: Sequence[Piece], kept: Mapping[str, KeptIds]) -> Iterator[pa.Table]:
     for group, some in groupby(pieces, lambda piece: piece.group if isinstance(piece, Duplicates) else None):
         if group is not None:
-            yield from duplicate_rows(store, group, [piece for piece in some if isinstance(piece, Duplicates)])
+            read_kept = kept[group].read if group in kept else read_keepers
+            duplicates = [piece for piece in some if isinstance(piece, Duplicates)]
+            yield from duplicate_rows(store, group, duplicates, read_kept)
             continue
         for piece in some:
             if isinstance(piece, RemovalList):
@@ -133,23 +162,31 @@ def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
 
 
 def _pieces(
-    lists: Mapping[str, Sequence[RemovalList | Difference]], groups: Sequence[GroupDuplicates], store: Store
+    lists: Mapping[str, Sequence[RemovalList | Difference]], groups: Sequence[tuple[str, GroupDuplicates]]
 ) -> dict[str, list[Piece]]:
     """Return the pieces of each source by stage: read, steps, dedup, paragraphs, keep, cells, decontaminate, encode."""
     pieces: dict[str, list[Piece]] = {
         name: [each for kind in ("rejected", "dropped") for each in own if _kind(each) == kind]
         for name, own in lists.items()
     }
-    for group in groups:
-        if group.lists:
-            key = stage_key(STAGE, VERSION, {"group": True}, [list(astuple(shard)) for shard in group.shards])
-            save_shards(store, key, group.shards)
-            for found in group.lists:
-                pieces[group.shards[found.shard].source].append(Duplicates(key, found))
+    for key, group in groups:
+        for found in group.lists:
+            pieces[group.shards[found.shard].source].append(Duplicates(key, found))
     after = ("keep", "pruned", "decontaminated", None)
     for name, own in lists.items():
         pieces[name] += [each for kind in after for each in own if _kind(each) == kind]
     return pieces
+
+
+def _saved(groups: Sequence[GroupDuplicates], store: Store) -> list[tuple[str, GroupDuplicates]]:
+    """Save the shards of the groups that lost documents; returns the keys of the lists of shards, too."""
+    found = []
+    for group in groups:
+        if group.lists:
+            key = stage_key(STAGE, VERSION, {"group": True}, [list(astuple(shard)) for shard in group.shards])
+            save_shards(store, key, group.shards)
+            found.append((key, group))
+    return found
 
 
 def _kind(each: RemovalList | Difference) -> str | None:

@@ -126,6 +126,11 @@ def write_rows(store: Store, key: str, table: DocumentRows, needed: str, block: 
         attempt.commit()
 
 
+def needed_of(store: Store, stage: str, needed: str, block: int) -> NDArray[Any]:
+    """The lists of a block, NEEDED_DTYPE, by task and document."""
+    return np.concatenate([np.zeros(0, NEEDED_DTYPE), *_needed(store, stage, needed, block)])
+
+
 def _needed(store: Store, stage: str, needed: str, block: int) -> Iterator[NDArray[Any]]:
     """Yield the lists of a block, NEEDED_DTYPE, in the order of the tasks."""
     for piece in partition_of(store, stage, needed, block):

@@ -1,0 +1,152 @@
+"""The ids of the documents kept instead of duplicates, brought to the lists that name them.
+
+A list names documents of nearly every shard of its group. With few shards and lists each list reads them there. With
+many, a task for each list writes which documents it names, a run by block of consecutive documents. Then a task over
+each block reads its shards once and writes the ids, a run by list. `../shuffle/fetch.py` does so with rows of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Store
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.columns import array_of, numbers
+from mixproof.pipeline.dedup.duplicates import NO_KEEPER
+from mixproof.pipeline.group import Documents, shards_of
+from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
+from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.document_rows import DocumentRows
+from mixproof.pipeline.shuffle.fetch import needed_of, write_needed
+from mixproof.pipeline.shuffle.plan import power_of_two
+from mixproof.pipeline.shuffle.runs import write_run
+from mixproof.pipeline.shuffle.shuffle import Shuffle, partition_of
+
+from .pieces import STAGE, Duplicates, load_shards, twins_in
+
+VERSION = 1
+ROW_BYTES = 512
+"""More than the id of a document takes, with its file: decides the number of documents in a block."""
+DOCUMENT = "document"
+"""Column of the document's number over all shards of the group."""
+
+
+@dataclass(frozen=True)
+class KeptIds:
+    """Ids that a shuffle brought to the lists of one group."""
+
+    key: str
+    """Of the shuffle."""
+    number: int
+    """Of the list."""
+
+    def read(self, store: Store, shards: Sequence[Shard], twins: NDArray[np.void]) -> pa.Table:
+        """As `read_keepers`: file, record and id of the document kept instead of each of `twins`."""
+        tables = []
+        for piece in partition_of(store, STAGE, self.key, self.number):
+            buffer = pa.BufferReader(piece)
+            while buffer.tell() < buffer.size():
+                with pa.ipc.open_stream(buffer) as reader:
+                    tables.append(reader.read_all())
+        found = pa.concat_tables(tables) if tables else _with_documents(IDS_SCHEMA.empty_table(), np.zeros(0, np.int64))
+        has_keeper = twins["keeper"] != NO_KEEPER
+        rows = np.searchsorted(array_of(found[DOCUMENT]), _keepers(shards, twins[has_keeper]))
+        indices = np.zeros(len(twins), np.int64)
+        indices[has_keeper] = rows
+        return found.select(IDS_SCHEMA.names).take(pa.array(indices, mask=~has_keeper))
+
+
+def fetch_ids(
+    group: str, shards: Sequence[Shard], lists: Mapping[str, Sequence[Duplicates]], shuffle: Shuffle
+) -> dict[str, KeptIds]:
+    """Bring the ids to all lists of a group; returns by list where it finds them.
+
+    Args:
+        group: key of the saved list of the group's shards.
+        shards: of the group.
+        lists: by key of each list, what it names of the group.
+        shuffle: regroups what is needed, then the ids.
+    """
+    store, cluster = shuffle.store, shuffle.cluster
+    documents = sum(shard.documents for shard in shards)
+    table = DocumentRows(STAGE, group, documents, "", np.dtype(np.uint8), ROW_BYTES)
+    named = {
+        stage_key(STAGE, VERSION, {"kept": key, "block": table.block}, [group]): (number, pieces)
+        for number, (key, pieces) in enumerate(lists.items())
+    }
+
+    def name_calls(missing: Mapping[str, tuple[int, Sequence[Duplicates]]]) -> list[tuple[object, ...]]:
+        return [(store, key, group, pieces, number, table) for key, (number, pieces) in missing.items()]
+
+    found = run_missing(store, STAGE, named, name_calls, list_kept, cluster, shuffle.label)
+    needed, tasks = shuffle.merge(list(named), found, power_of_two(table.blocks)), power_of_two(len(lists))
+    blocks = {
+        stage_key(STAGE, VERSION, {"ids": block, "lists": tasks}, [needed]): block for block in range(table.blocks)
+    }
+
+    def block_calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+        return [(store, key, table, needed, block, tasks) for key, block in missing.items()]
+
+    written = run_missing(store, STAGE, blocks, block_calls, write_ids, cluster, shuffle.label)
+    ids = shuffle.merge(list(blocks), written, tasks)
+    return {key: KeptIds(ids, number) for number, key in enumerate(lists)}
+
+
+def list_kept(
+    store: Store, key: str, group: str, pieces: Sequence[Duplicates], number: int, table: DocumentRows
+) -> None:
+    """Write which documents were kept instead of the duplicates of one list."""
+    shards = load_shards(store, group)
+    twins = np.concatenate([each.rows for each in twins_in(store, pieces, shards)])
+    with store.attempt(STAGE, key) as attempt:
+        kept = _keepers(shards, twins[twins["keeper"] != NO_KEEPER])
+        write_needed(attempt, number, np.unique(kept), table)
+        attempt.commit()
+
+
+def _keepers(shards: Sequence[Shard], twins: NDArray[np.void]) -> Documents:
+    """The number over all shards of the document kept instead of each of `twins`."""
+    firsts = np.array(list(accumulate((shard.documents for shard in shards), initial=0)), np.int64)
+    found: Documents = firsts[twins["keeper"]] + twins["keeper_row"]
+    return found
+
+
+def write_ids(store: Store, key: str, table: DocumentRows, needed: str, block: int, tasks: int) -> None:
+    """Write the ids of one block's documents that lists name, as a run by list."""
+    records = needed_of(store, STAGE, needed, block)
+    documents = np.unique(records["document"])
+    ids = _with_documents(_read(store, load_shards(store, table.group), documents), documents)
+    ends = np.searchsorted(records["task"], np.arange(tasks + 1)).tolist()
+    with store.attempt(STAGE, key) as attempt:
+        rows = (np.searchsorted(documents, records["document"][start:end]) for start, end in pairwise(ends))
+        write_run(attempt, ([_serialized(ids.take(numbers(some)))] if len(some) else [] for some in rows))
+        attempt.commit()
+
+
+def _read(store: Store, shards: Sequence[Shard], documents: Documents) -> pa.Table:
+    """File, record and id of ascending documents."""
+    firsts = list(accumulate((shard.documents for shard in shards), initial=0))[:-1]
+    owners = shards_of(documents, firsts)
+    tables = [
+        read_rows(store, shards[owner], documents[owners == owner] - firsts[owner], IDS_SCHEMA)
+        for owner in np.unique(owners).tolist()
+    ]
+    return pa.concat_tables([IDS_SCHEMA.empty_table(), *tables])
+
+
+def _with_documents(ids: pa.Table, documents: Documents) -> pa.Table:
+    return ids.append_column(DOCUMENT, numbers(documents))
+
+
+def _serialized(ids: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, ids.schema) as writer:
+        writer.write_table(ids)
+    return bytes(sink.getvalue())

@@ -104,7 +104,7 @@ def list_removed(
 def _kept_ids(
     parts: Mapping[str, Sequence[Piece]], shards: Mapping[str, Sequence[Shard]], shuffle: Shuffle
 ) -> dict[str, dict[str, KeptIds]]:
-    """Where each list finds the ids of kept documents of each group that has many shards, by list and group."""
+    """Where lists find the ids of kept documents, by list and group; nothing for groups of which lists open few shards."""
     lists: dict[str, dict[str, list[Duplicates]]] = {}
     for part, pieces in parts.items():
         for piece in pieces:
@@ -112,7 +112,8 @@ def _kept_ids(
                 lists.setdefault(piece.group, {}).setdefault(part, []).append(piece)
     found: dict[str, dict[str, KeptIds]] = {}
     for group, own in lists.items():
-        if not is_direct(len(shards[group]), len(own)):
+        openings = sum(min(len(shards[group]), sum(piece.rows for piece in some)) for some in own.values())
+        if not is_direct(openings, 1):
             for part, ids in fetch_ids(group, shards[group], own, shuffle).items():
                 found.setdefault(part, {})[group] = ids
     return found

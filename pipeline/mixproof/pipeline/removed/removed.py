@@ -104,7 +104,7 @@ def list_removed(
 def _kept_ids(
     parts: Mapping[str, Sequence[Piece]], shards: Mapping[str, Sequence[Shard]], shuffle: Shuffle
 ) -> dict[str, dict[str, KeptIds]]:
-    """Where lists find the ids of kept documents, by list and group; nothing for groups of which lists open few shards."""
+    """Where lists find the ids of kept documents, by list and group, unless the lists of the group open few shards."""
     lists: dict[str, dict[str, list[Duplicates]]] = {}
     for part, pieces in parts.items():
         for piece in pieces:

@@ -194,6 +194,7 @@ def test_the_build_is_the_same_under_any_split_number_of_workers_and_place(
     loaded_at = elsewhere / "spec.yaml"
     loaded_at.write_text(TRAINED + ALLOW_BAD)
     second = run(TRAINED + ALLOW_BAD, elsewhere, other_store, shard_bytes=3_000).manifest
+    assert other_store.keys("unpack"), "guide.jsonl.gz is divided"
     assert second == first
     assert datasets_of(second, other_store) == datasets_of(first, store)
 

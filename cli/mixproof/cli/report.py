@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -15,7 +16,7 @@ from mixproof.train.compare.comparison import Comparison
 from mixproof.train.launch.plan import chosen_rates
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.outcome import RunOutcome
-from mixproof.train.page.evidence import Evidence, Missing, RunEvidence, SpecEvidence, SweepEvidence
+from mixproof.train.page.evidence import Evidence, Missing, RunEvidence, SearchEvidence, SpecEvidence, SweepEvidence
 from mixproof.train.page.render import render_page
 from mixproof.train.record import RUN
 
@@ -25,10 +26,15 @@ from .request import Request
 
 
 def write_report(
-    path: Path, requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]], comparison: Comparison
+    path: Path,
+    requests: Sequence[Request],
+    outcomes: Sequence[Sequence[RunOutcome]],
+    comparison: Comparison,
+    search: SearchEvidence | None = None,
 ) -> None:
     """Write the page of a comparison, and print its path; `outcomes` are the runs of each request."""
-    publish_bytes(render_page(gather(requests, outcomes, comparison)).encode(), path)
+    evidence = replace(gather(requests, outcomes, comparison), search=search)
+    publish_bytes(render_page(evidence).encode(), path)
     stderr.print(f"page: {escape(str(path))}", soft_wrap=True)
 
 

@@ -12,8 +12,9 @@ from mixproof.tokenize.page.environment import duration
 from mixproof.tokenize.page.palette import OF_MIXTURES, OF_SOURCES, looks
 from mixproof.tokenize.page.table import amount, percent, proof, words
 from mixproof.train.page.curves import Step, curve_plot, points_each, thin
-from mixproof.train.page.evidence import Evidence, RunEvidence
+from mixproof.train.page.evidence import Evidence, RunEvidence, SearchEvidence
 from mixproof.train.page.figure import label
+from mixproof.train.page.render import render_page
 from mixproof.train.page.repetition_view import effective_of
 from mixproof.train.page.reproduce import commands, environment_table
 from mixproof.train.page.run_times import finished_on, times_table
@@ -38,6 +39,19 @@ def test_the_headline_names_a_winner_only_where_there_is_one(make_run: MakeRun, 
     assert headline(compare_runs(close).comparison).startswith("No winner: ")
     alone = headline(compare_runs(sure[::2]).comparison)
     assert alone == "No winner: wordy leads even by 0.2333 bits per byte, with one seed per mixture"
+
+
+def test_the_headline_is_that_of_the_search_where_nothing_else_is_compared(
+    make_run: MakeRun, compare_runs: Compare
+) -> None:
+    found = SearchEvidence("The search recommends a mixture", "recommended on tiny: web 60.00%, code 40.00%")
+    anchor = [make_run("even", seed) for seed in (1, 2)]
+    assert headline(compare_runs(anchor).comparison) == "Nothing can be compared"
+    assert headline(compare_runs(anchor).comparison, found) == "The search recommends a mixture"
+    both = [make_run(name, seed) for name in ("even", "wordy") for seed in (1, 2)]
+    assert headline(compare_runs(both).comparison, found).startswith("wordy beats even by ")
+    page = render_page(replace(compare_runs(anchor), search=found))
+    assert '<p class="lead">recommended on tiny: web 60.00%, code 40.00%.</p>' in page
 
 
 def test_the_headline_tells_proxies_that_agree_from_proxies_that_do_not(

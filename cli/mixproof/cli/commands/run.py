@@ -27,7 +27,7 @@ from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
 from mixproof.cli.tables.external_tables import print_external
 from mixproof.cli.tables.search_race import race_sentence
-from mixproof.cli.tables.search_report import Searched, print_searched, searched_json
+from mixproof.cli.tables.search_report import Searched, print_searched, search_evidence, searched_json
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
@@ -137,7 +137,8 @@ def run(
         check_rungs(request.spec, most, options.rungs)
     ran = run_request(request, address, workers, device, wandb, options)
     if html is not None:
-        write_report(html, [ran.request], [ran.runs], ran.comparison)
+        search = None if ran.searched is None else search_evidence(ran.searched)
+        write_report(html, [ran.request], [ran.runs], ran.comparison, search)
     if as_json:
         emit_json(ran.to_json())
     else:

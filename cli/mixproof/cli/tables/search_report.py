@@ -16,6 +16,7 @@ from mixproof.mixtures.search.objective import FittedObjective
 from mixproof.mixtures.search.outcome import Outcome
 from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns, Trunk
 from mixproof.mixtures.search.space import Space
+from mixproof.train.page.evidence import SearchEvidence
 
 from .choice_report import confirmed_json, print_confirmed
 from .search_race import Raced, race_json, race_sentence
@@ -187,6 +188,23 @@ def print_searched(searched: Searched) -> None:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
     else:
         stdout.print(f"spec      {escape(str(searched.written))}", soft_wrap=True)
+
+
+def search_evidence(searched: Searched) -> SearchEvidence:
+    """What the page of a run says about its search."""
+    outcome = searched.outcome
+    best, gain = outcome.recommended, outcome.gain
+    if best is None:
+        return SearchEvidence("The search recommends no mixture", f"no mixture recommended: {outcome.reason}")
+    mixture = _shares(searched.candidates.space, best.units)
+    shares = ", ".join(f"{name} {percent(share)}" for name, share in mixture.items())
+    recommended = f"recommended on {searched.proxy}: {shares}"
+    if gain is None:  # one seed of each finalist
+        return SearchEvidence("The search recommends a mixture", recommended)
+    return SearchEvidence(
+        f"The search found a mixture that is {gain.mean:.4f} better than the anchor",
+        f"{recommended}; 95% interval of the difference {gain.low:.4f} to {gain.high:.4f}",
+    )
 
 
 def _shares(space: Space, units: tuple[int, ...]) -> dict[str, float]:

@@ -69,6 +69,15 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class SearchEvidence:
+    """What a search for a mixture found, in words."""
+
+    headline: str
+    sentence: str
+    """The recommended mixture, or why there is none."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All input of the page."""
 
@@ -79,6 +88,8 @@ class Evidence:
     missing: tuple[Missing, ...]
     mixproof: str
     """Version of mixproof that writes the page."""
+    search: SearchEvidence | None = None
+    """None for a spec without a search."""
 
     @property
     def groups(self) -> list[tuple[Group, Ranking]]:

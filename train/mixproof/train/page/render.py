@@ -123,7 +123,7 @@ def _sentences_and_tables(evidence: Evidence) -> dict[str, object]:
     return {
         "evidence": evidence,
         "comparison": evidence.comparison,
-        "headline": headline(evidence.comparison),
+        "headline": headline(evidence.comparison, evidence.search),
         "across": across_sentence(evidence, evidence.across) if evidence.across else None,
         "facts": glance(evidence),
         "agreement": [agreement_sentence(pair) for group in evidence.comparison.groups for pair in group.agreement],

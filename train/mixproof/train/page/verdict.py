@@ -10,16 +10,16 @@ from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.facts import MAY_DIFFER, Axis
 from mixproof.train.compare.ranking import Ranking
 
-from .evidence import Evidence
+from .evidence import Evidence, SearchEvidence
 from .ranking_tables import differing
 from .run_times import finished_on, rank_seconds
 
 
-def headline(comparison: Comparison) -> str:
-    """The verdict in one sentence."""
+def headline(comparison: Comparison, search: SearchEvidence | None = None) -> str:
+    """The verdict in one sentence; that of the search where no declared mixtures can be compared."""
     rankings = [ranking for group in comparison.groups for ranking in group.rankings.values() if ranking.lead]
     if not comparison.comparable or not rankings:
-        return "Nothing can be compared"
+        return "Nothing can be compared" if search is None else search.headline
     if len(rankings) == 1:
         return _alone(rankings[0])
     proxies = words(list(dict.fromkeys(ranking.proxy for ranking in rankings)))

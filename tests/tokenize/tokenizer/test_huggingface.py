@@ -16,7 +16,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
@@ -151,6 +151,7 @@ def test_an_end_of_document_that_is_none_is_refused(folders: dict[str, Path], tm
         ("{", "is not JSON"),
         ("[]", "has no `model`"),
         ('{"model": {}}', "tokenizers package cannot read"),
+        ("[" * 100_000, "is not JSON: maximum recursion depth exceeded"),
     ],
 )
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
@@ -159,6 +160,16 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str | None, sa
         path.write_text(content)
     with pytest.raises(RequestError, match=said):
         HuggingFaceReference(str(path))
+
+
+def test_a_text_on_which_an_expression_backtracks_without_end_is_an_error(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.BPE(vocab={"a": 0, "b": 1}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(a+)+$"), "isolated")
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    reference = HuggingFaceReference(str(tmp_path / "tokenizer.json"))
+    assert reference.encode(["aab"]).ids.tolist() == [0, 0, 1]
+    with pytest.raises(RequestError, match=r"cannot encode one of 1 texts, .* begins with 'a+b': .*retry-limit"):
+        reference.encode(["a" * 28 + "b"])
 
 
 def test_gigatoken_stands_in_for_byte_level_bpe_and_nothing_else(folders: dict[str, Path]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,14 +163,32 @@ class HuggingFaceReference:
         reached = set()
         for token, number in special.items():
             texts = [probe.format(token) for probe in PROBES]
-            rows: Iterable[Any] = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            rows = run_encoder(tokenizer.encode_batch_fast, texts)
             if token != unknown and any(number in row.ids for row in rows):
                 reached.add(token)
         return reached
 
 
+def run_encoder(encode: Callable[..., Iterable[Any]], texts: Sequence[str]) -> Iterable[Any]:
+    """Encode texts by a method of the tokenizers package.
+
+    Raises:
+        RequestError: when the package gives up, as on an expression that backtracks without end.
+    """
+    try:
+        return encode(texts, add_special_tokens=False)
+    except BaseException as error:  # the package's PanicException is no Exception, and no module exports it
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise RequestError(
+                f"tokenizer: the tokenizers package cannot encode one of {len(texts)} texts, the first of which begins "
+                f"with {texts[0][:40]!r}: {error}; if an expression of the tokenizer is at fault, write it without "
+                "repetitions inside repetitions, such as (a+)+"
+            ) from None
+        raise
+
+
 def _rows(tokenizer: Any, texts: list[str]) -> Rows:  # noqa: ANN401  the package has no types
-    rows = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    rows = run_encoder(tokenizer.encode_batch_fast, texts)
     return [np.array(row.ids, np.int32) for row in rows]
 
 
@@ -179,7 +197,7 @@ def _read_form(path: str) -> dict[str, Any]:
         raise RequestError(f"tokenizer: no file {path}; correct the path in the spec")
     try:
         form = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"tokenizer: {path} is not JSON: {error}") from None
     if not isinstance(form, dict) or not isinstance(form.get("model"), dict):
         raise RequestError(f"tokenizer: {path} is not a tokenizer.json: it has no `model`")
@@ -252,7 +270,7 @@ def _named_token(key: str, folder: Path) -> str | None:
         if (folder / name).is_file():
             try:
                 token = json.loads((folder / name).read_bytes()).get(key)
-            except (ValueError, AttributeError) as error:
+            except (ValueError, AttributeError, RecursionError) as error:
                 raise RequestError(f"tokenizer: {folder / name} is not a JSON object: {error}") from None
             if token is not None:
                 return str(token["content"] if isinstance(token, dict) else token)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mixproof.pipeline.chat.marks import Marks
 from mixproof.pipeline.chat.template import Spans
 
-from .huggingface import HIDDEN, HuggingFaceReference, hide_tokens
+from .huggingface import HIDDEN, HuggingFaceReference, hide_tokens, run_encoder
 from .reference import Reference, load_reference
 from .sentencepiece import SentencePieceReference
 from .tiktoken import TiktokenReference
@@ -160,7 +160,7 @@ class _HuggingFace:
     def encode(self, conversations: Sequence[Conversation]) -> list[_Placed]:
         tokens = [[] if self._pattern is None else template_tokens(each, self._pattern) for each in conversations]
         texts = [_renamed(each.text, found) for each, found in zip(conversations, tokens, strict=True)]
-        rows = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        rows = run_encoder(self._tokenizer.encode_batch, texts)
         return [(row.ids, _in_text(row.offsets, found)) for row, found in zip(rows, tokens, strict=True)]
 
 

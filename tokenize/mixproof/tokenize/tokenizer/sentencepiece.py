@@ -30,7 +30,7 @@ def load_processor(path: str) -> SentencePieceProcessor:
         raise RequestError(f"tokenizer: no file {path}; correct the path in the spec")
     try:
         return SentencePieceProcessor(model_file=path)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:  # the last: a message that quotes the file
         raise RequestError(f"tokenizer: {path} is not a SentencePiece model: {error}") from None
 
 

@@ -42,3 +42,25 @@ def test_a_bitmap_of_another_length_or_count_is_damage(tmp_path: Path) -> None:
     store.path(bitmap.path).write_bytes(data)
     with pytest.raises(DamagedFileError, match="expected 2 kept rows, found 1"):
         read_bitmap(store, bitmap)
+
+
+class Planted:
+    """Unpickling one creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_planted_array_of_objects_is_an_error_with_its_name_and_runs_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    bitmap = saved(store, [True, False])
+    path = store.path(bitmap.path)
+    np.save(path, np.array([Planted(tmp_path / "ran")], dtype=object), allow_pickle=True)
+    for _ in range(2):
+        with pytest.raises(DamagedFileError, match=rf"{path}: whole file: not an array of numbers"):
+            read_bitmap(store, bitmap)
+        path.write_bytes(b"")
+    assert not (tmp_path / "ran").exists()

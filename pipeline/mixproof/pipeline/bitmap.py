@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.store import Receipt, Store
 
+from .load_array import load_array
+
 BITMAP = "keep.npy"
 
 
@@ -57,7 +59,7 @@ def read_bitmap(store: Store, bitmap: Bitmap | None, rows: int | None = None) ->
         if rows is None:
             raise ValueError("bitmap None keeps all rows, so the number of rows must be given")
         return np.ones(rows, dtype=np.bool_)
-    keep: NDArray[np.bool_] = np.load(store.open(bitmap.path), allow_pickle=False)
+    keep: NDArray[np.bool_] = load_array(store.open(bitmap.path), name=store.location(bitmap.path))
     if keep.dtype != np.bool_ or keep.ndim != 1 or (rows is not None and len(keep) != rows):
         raise DamagedFileError(bitmap.path, "header", f"expected bool [{rows}], found {keep.dtype} {list(keep.shape)}")
     if int(keep.sum()) != bitmap.kept:

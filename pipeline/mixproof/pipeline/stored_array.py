@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+
+from .load_array import load_array
 
 
 def open_array(store: Store, path: str) -> NDArray[Any]:
     """Open the `.npy` file at `path` in the store."""
     file = store.open(path)
-    array: NDArray[Any] = np.load(file, mmap_mode="r" if isinstance(file, Path) else None, allow_pickle=False)
-    return array
+    return load_array(file, mmap_mode="r" if isinstance(file, Path) else None, name=store.location(path))

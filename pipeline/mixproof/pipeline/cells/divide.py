@@ -13,8 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import stage_key
@@ -25,6 +23,7 @@ from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.mixtures.split_sources import Value, part_name
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
@@ -152,7 +151,7 @@ def _axes(selection: Selection, name: str, labels: LabelPaths) -> tuple[tuple[Ax
             axes.append(category_axis(where, axis, values))
         else:
             files = [store.path(f"{STAGE}/{receipt.key}/{numbers_file(index)}") for receipt in receipts]
-            axes.append(number_axis(where, axis, [np.load(file, mmap_mode="r") for file in files]))
+            axes.append(number_axis(where, axis, [load_array(file, mmap_mode="r") for file in files]))
     return tuple(axes), missing
 
 

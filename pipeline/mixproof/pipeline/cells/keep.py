@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
@@ -23,6 +21,7 @@ from mixproof.ledger.store import Receipt
 from mixproof.mixtures.blocks.keep import KeepRule
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.selection import Selection
@@ -132,7 +131,7 @@ def _smallest_of_top(
     """The smallest value in the top share of a rule."""
     assert declared.top is not None, "the rule keeps a top share"
     files = [selection.store.path(f"{SURVEY}/{receipt.key}/{numbers_file(0)}") for receipt in surveyed]
-    values = [np.load(file, mmap_mode="r") for file in files]
+    values = [load_array(file, mmap_mode="r") for file in files]
     total = sum(map(len, values))
     if not total:
         where = selection.spec.where("sources", name, "keep", index)

@@ -15,6 +15,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 
 from .cluster_file import STAGE, VERSION
 from .embed import VERSION as EMBED_VERSION
@@ -52,7 +53,7 @@ def sample_vectors(
         return [(store, key, [text[:chars] for text in part], files, chars) for key, part in missing.items()]
 
     run_missing(store, STAGE, work, calls, write_vectors, cluster, STAGE)
-    return np.concatenate([np.load(store.path(f"{STAGE}/{key}/{VECTORS}"), allow_pickle=False) for key in work])
+    return np.concatenate([load_array(store.path(f"{STAGE}/{key}/{VECTORS}")) for key in work])
 
 
 def write_vectors(store: Store, key: str, texts: Sequence[str], files: EncoderFiles, chars: int) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS
 from mixproof.pipeline.read.shards import DOCUMENTS
 
@@ -24,7 +24,7 @@ def participating_documents(
         file: name of the input file; "" where the documents name theirs.
         bitmap: path of the bitmap of participating rows; None: all.
     """
-    keep = None if bitmap is None else np.load(store.path(bitmap), mmap_mode="r")
+    keep = None if bitmap is None else load_array(store.path(bitmap), mmap_mode="r")
     columns = ["record", "id", "text"] if file else ["file", "record", "id", "text"]
     first = 0
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as documents:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents, GroupShard
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
@@ -47,7 +48,7 @@ def range_count(records: int) -> int:
 def open_bands(store: Store, shard: GroupShard) -> Between:
     """Map the bands of a shard."""
     hashes, rows = (open_array(store, f"{shard.folder}/{name}") for name in (BANDS, BAND_ROWS))
-    keep = None if shard.bitmap is None else np.load(store.path(shard.bitmap))
+    keep = None if shard.bitmap is None else load_array(store.path(shard.bitmap))
     return partial(_bands_between, hashes, rows, keep, shard.first)
 
 

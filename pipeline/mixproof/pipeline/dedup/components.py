@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import mixed
 
@@ -89,7 +90,7 @@ def connect(store: Store, stage: str, key: str, forests: Sequence[str]) -> None:
         key: of this output.
         forests: keys of the forests of all ranges.
     """
-    sources = [partial(np.load, store.path(f"{stage}/{part}/{FOREST}"), mmap_mode="r") for part in forests]
+    sources = [partial(load_array, store.path(f"{stage}/{part}/{FOREST}"), mmap_mode="r") for part in forests]
     files = -(-sum(len(source()) for source in sources) // PART_ROWS)
     with store.attempt(stage, key) as attempt, store.attempt(stage, f"{key}-rows") as scratch:
         folder = scratch.path(".")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import numbers
 from mixproof.pipeline.group import shards_of
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.sorted_rows import rows_between
@@ -79,7 +80,7 @@ def exact_twins(store: Store, each: DuplicateList) -> Twins:
     """Read the exact duplicates of a shard."""
     parts = []
     for path in each.paths:
-        losers = np.load(store.path(path), mmap_mode="r")
+        losers = load_array(store.path(path), mmap_mode="r")
         part = losers[rows_between(losers["shard"], each.shard, each.shard + 1)]
         twins = np.empty(len(part), dtype=TWIN_DTYPE)
         for name in ("row", "keeper", "keeper_row"):
@@ -91,7 +92,7 @@ def exact_twins(store: Store, each: DuplicateList) -> Twins:
 def fuzzy_twins(store: Store, each: DuplicateList, shards: Sequence[Shard]) -> Twins:
     """Read the fuzzy duplicates of a shard; `shards` are those of the group."""
     firsts = list(accumulate((shard.documents for shard in shards), initial=0))
-    losers = [np.load(store.path(path), mmap_mode="r") for path in each.paths]
+    losers = [load_array(store.path(path), mmap_mode="r") for path in each.paths]
     parts = [found[rows_between(found[:, 0], *firsts[each.shard : each.shard + 2])] for found in losers]
     return _by_row([twins_of(part, each.shard, firsts) for part in parts], FUZZY)
 

@@ -21,6 +21,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.by_hash import HASHED_DTYPE, documents_in
 from mixproof.pipeline.read.shards import HASHES, PROMPTS, Shard
 from mixproof.pipeline.shuffle.gather import Between
@@ -79,7 +80,7 @@ class HashedShard:
 
 def open_hashes(store: Store, shard: HashedShard) -> Between:
     """Map the hashes of a shard."""
-    return partial(documents_in, np.load(store.path(shard.path), mmap_mode="r"), shard.index)
+    return partial(documents_in, load_array(store.path(shard.path), mmap_mode="r"), shard.index)
 
 
 def _by_range(

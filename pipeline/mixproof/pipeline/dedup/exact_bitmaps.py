@@ -18,6 +18,7 @@ from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.shuffle.plan import is_direct
@@ -96,7 +97,7 @@ def write_bitmaps(store: Store, stage: str, work: Sequence[tuple[str, BitmapWork
     indices = [index for _, (index, *_) in work]
     lists = {}
     for range_key in dict.fromkeys(each for _, (*_, ranges) in work for each in ranges):
-        losers = np.load(store.path(f"{stage}/{range_key}/{LOSERS}"), mmap_mode="r")
+        losers = load_array(store.path(f"{stage}/{range_key}/{LOSERS}"), mmap_mode="r")
         lists[range_key] = np.array(losers[rows_between(losers["shard"], min(indices), max(indices) + 1)])
     for key, (index, documents, ranges) in work:
         keep = np.ones(documents, dtype=np.bool_)

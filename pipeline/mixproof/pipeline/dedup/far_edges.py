@@ -15,6 +15,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import Documents
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.document_rows import DocumentRows
 from mixproof.pipeline.shuffle.fetch import fetch, opened_rows, write_needed
 from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle
@@ -66,13 +67,13 @@ def compare_buckets(
     store: Store, key: str, listed: str, table: DocumentRows, fetched: str, number: int, agree: int
 ) -> None:
     """Write the forest of one range from its buckets, whose key is `listed`."""
-    members = np.load(store.path(f"{STAGE}/{listed}/{MEMBERS}"), mmap_mode="r")
+    members = load_array(store.path(f"{STAGE}/{listed}/{MEMBERS}"), mmap_mode="r")
     with opened_rows(store, key, table, fetched, number, lambda: np.unique(members)) as signatures:
         write_forest(store, key, _buckets(store, listed, members), signatures, agree)
 
 
 def _buckets(store: Store, listed: str, members: Documents) -> Iterator[Buckets]:
-    sizes, chunks = (np.load(store.path(f"{STAGE}/{listed}/{name}")) for name in (SIZES, CHUNKS))
+    sizes, chunks = (load_array(store.path(f"{STAGE}/{listed}/{name}")) for name in (SIZES, CHUNKS))
     ends, document_ends = np.cumsum(chunks), np.cumsum(sizes, dtype=np.int64)
     for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True) if len(ends) else ():
         low = int(document_ends[start - 1]) if start else 0

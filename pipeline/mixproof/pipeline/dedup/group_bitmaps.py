@@ -19,6 +19,7 @@ from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import Documents, load_group, shards_of
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import HASHES, Shard
 from mixproof.pipeline.shuffle.plan import is_direct
@@ -108,13 +109,13 @@ def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, Bitmap
     high = max(firsts[shard.shard] + shard.documents for _, shard in work)
     lists = {}
     for each in dict.fromkeys(each for _, shard in work for each in shard.losers):
-        lists[each] = _between(np.load(store.path(f"{search.stage}/{each}/{LOSERS}"), mmap_mode="r"), low, high)
+        lists[each] = _between(load_array(store.path(f"{search.stage}/{each}/{LOSERS}"), mmap_mode="r"), low, high)
     with open_batch(store, search.stage, [key for key, _ in work]) as outputs:
         for key, shard in work:
             first = firsts[shard.shard]
             losers = np.concatenate([_between(lists[each], first, first + shard.documents) for each in shard.losers])
             rows, before = losers[:, 0] - first, shard.before
-            keep = np.ones(shard.documents, dtype=np.bool_) if before is None else np.load(store.path(before))
+            keep = np.ones(shard.documents, dtype=np.bool_) if before is None else load_array(store.path(before))
             keep[rows] = False
             lost = sums_by_keeper(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
             with outputs.attempt(search.stage, key) as attempt:
@@ -147,7 +148,7 @@ def write_block(store: Store, key: str, search: Search, lists: str, block: Seque
 
 
 def _without(store: Store, before: Bitmap | None, documents: int, rows: Documents) -> NDArray[np.bool_]:
-    keep = np.ones(documents, dtype=np.bool_) if before is None else np.load(store.path(before.path))
+    keep = np.ones(documents, dtype=np.bool_) if before is None else load_array(store.path(before.path))
     keep[rows] = False
     return keep
 
@@ -158,7 +159,7 @@ def _between(losers: Documents, low: int, high: int) -> Documents:
 
 def text_bytes(store: Store, folder: str) -> NDArray[np.int64]:
     """Return the UTF-8 bytes of a shard's documents, in the order of rows."""
-    hashes = np.load(store.path(f"{folder}/{HASHES}"))
+    hashes = load_array(store.path(f"{folder}/{HASHES}"))
     sizes = np.zeros(len(hashes), dtype=np.int64)
     sizes[hashes["row"]] = hashes["bytes"]
     return sizes

@@ -22,6 +22,7 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import Shard
 
@@ -148,7 +149,7 @@ def parts_of_lists(
     numbers: list[NDArray[np.int64]] = []
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (LOSERS, *search.beside)}
     for number, key in enumerate(lists.keys):
-        mapped = {name: np.load(store.path(f"{search.stage}/{key}/{name}"), mmap_mode="r") for name in parts}
+        mapped = {name: load_array(store.path(f"{search.stage}/{key}/{name}"), mmap_mode="r") for name in parts}
         part = between(mapped[LOSERS])
         if part.stop > part.start or not number:  # the first one gives the dtype
             numbers.append(np.full(part.stop - part.start, number))

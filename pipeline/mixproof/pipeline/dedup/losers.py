@@ -13,6 +13,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import load_group, shards_of
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.document_rows import DocumentRows, Load
 from mixproof.pipeline.shuffle.fetch import fetch, opened_rows, write_needed
 from mixproof.pipeline.shuffle.plan import is_direct, power_of_two
@@ -94,7 +95,7 @@ def list_documents(store: Store, key: str, trees: str, part: int, table: Documen
 
 
 def _trees(store: Store, stage: str, trees: str, part: int) -> Pairs:
-    rows: Pairs = np.load(store.path(f"{stage}/{trees}/{trees_file(part)}"), mmap_mode="r")
+    rows: Pairs = load_array(store.path(f"{stage}/{trees}/{trees_file(part)}"), mmap_mode="r")
     return rows
 
 

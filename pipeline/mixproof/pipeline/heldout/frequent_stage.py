@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 
+from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
@@ -83,9 +85,14 @@ def make_index_without(store: Store, key: str, index_key: str, counted: Sequence
     index, _ = load_index(store, index_key)
     total: Frequencies = no_frequencies(index)
     for each in counted:
-        with np.load(store.path(f"{COUNTS}/{each}/{COUNTED}"), allow_pickle=False) as part:
-            np.add.at(total.grams, part["grams"], part["counts"])
-            np.add.at(total.texts, part["texts"], part["text_counts"])
+        path = store.path(f"{COUNTS}/{each}/{COUNTED}")
+        try:
+            with np.load(path, allow_pickle=False) as part:
+                np.add.at(total.grams, part["grams"], part["counts"])
+                np.add.at(total.texts, part["texts"], part["text_counts"])
+        except (BadZipFile, ValueError, EOFError, KeyError, IndexError) as error:
+            reason = f"not the counts of n-grams ({error}); delete its folder to make it again"
+            raise DamagedFileError(str(path), "whole file", reason) from error
     found = without_frequent(index, total, most)
     base = store.receipt(INDEX, index_key)
     assert base is not None, "it was loaded"

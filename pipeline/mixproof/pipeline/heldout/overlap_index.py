@@ -22,6 +22,7 @@ from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole, table_of
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.readers.unchanged import verified
 from mixproof.pipeline.words.ngrams import Ragged
 from mixproof.pipeline.words.postings import Postings
@@ -212,7 +213,7 @@ def load_questions(store: Store, key: str) -> tuple[QuestionIndex, IndexedTexts]
 
 
 def _mapped(folder: Path, name: str) -> Any:  # noqa: ANN401 - its dtype is that of its field
-    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    return load_array(folder / f"{name}.npy", mmap_mode="r")
 
 
 def _postings(folder: Path, name: str) -> Postings:

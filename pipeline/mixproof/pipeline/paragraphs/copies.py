@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import load_group
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.indexed_shards import indexed_table
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges
@@ -84,7 +85,7 @@ def gather_cuts(store: Store, group: str, shards: Sequence[tuple[str, tuple[int,
     indices = [index for _, (index, _) in shards]
     lists = {}
     for each in dict.fromkeys(each for _, (_, ranges) in shards for each in ranges):  # each list is opened once
-        copies = np.load(store.path(f"{STAGE}/{each}/{COPIES}"), mmap_mode="r")
+        copies = load_array(store.path(f"{STAGE}/{each}/{COPIES}"), mmap_mode="r")
         lists[each] = _copies_of(copies, min(indices), max(indices) + 1)
     for key, (index, ranges) in shards:
         copies = np.concatenate([_copies_of(lists[each], index, index + 1) for each in ranges])

@@ -20,6 +20,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.cuts.account import CutAccount, reason_to_drop
 from mixproof.pipeline.cuts.documents import participating_documents
 from mixproof.pipeline.cuts.lists import LIST, ListKind
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.shard_output import DocumentRows, Rows
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES
 
@@ -95,7 +96,7 @@ def cut_shards(store: Store, shards: Sequence[ShardCut]) -> None:
 
 
 def _cut_shard(store: Store, shard: ShardCut) -> None:
-    cuts = _Cuts(np.load(store.path(f"{STAGE}/{shard.cuts}/{CUTS}")), shard.keepers)
+    cuts = _Cuts(load_array(store.path(f"{STAGE}/{shard.cuts}/{CUTS}")), shard.keepers)
     account = CutAccount(STAGE)
     with store.attempt(STAGE, shard.key) as attempt:
         with (

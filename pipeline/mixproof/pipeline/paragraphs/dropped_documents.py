@@ -15,6 +15,7 @@ import numpy as np
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, TWIN_DTYPE, DuplicateList, Twins
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.by_hash import read_rows
 from mixproof.pipeline.read.shards import Shard
 
@@ -23,7 +24,7 @@ TEXTS_AT_ONCE = 1024
 
 def paragraph_twins(store: Store, each: DuplicateList, shards: Sequence[Shard]) -> Twins:
     """Read the documents that cutting dropped from a shard; `shards` are those of the group, before cutting."""
-    cuts, keepers = (np.load(store.path(path)) for path in each.paths[:2])
+    cuts, keepers = (load_array(store.path(path)) for path in each.paths[:2])
     listed = read_whole(store.path(each.paths[2]), ["lost_to", "dropped"]).to_pylist()
     rows, starts = np.unique(cuts["row"], return_index=True)
     ends = np.append(starts[1:], len(cuts))

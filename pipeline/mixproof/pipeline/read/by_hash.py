@@ -21,6 +21,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, column_of, numbers, table_of
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .batches import SHARDS_PER_TASK
@@ -273,7 +274,7 @@ def documents_between(store: Store, folder: str, index: int, low: int, high: int
         high: 0 to 2**64.
         hashes: the file of hashes, of texts or of prompts.
     """
-    return documents_in(np.load(store.path(f"{folder}/{hashes}"), mmap_mode="r"), index, low, high)
+    return documents_in(load_array(store.path(f"{folder}/{hashes}"), mmap_mode="r"), index, low, high)
 
 
 def documents_in(table: NDArray[Any], index: int, low: int, high: int) -> NDArray[Any]:

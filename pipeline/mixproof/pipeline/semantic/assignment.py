@@ -15,6 +15,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import in_batches
 
 from .centroids import CENTROIDS
@@ -47,9 +48,9 @@ def assign_shards(embedded: Sequence[Receipt], centroids: Receipt, store: Store,
 
 def write_cells(store: Store, centroids: str, shards: Sequence[tuple[str, str]]) -> None:
     """Write the records of shards, given as (key, key of the vectors)."""
-    cells = np.load(store.path(f"{STAGE}/{centroids}/{CENTROIDS}"))
+    cells = load_array(store.path(f"{STAGE}/{centroids}/{CENTROIDS}"))
     for key, embedded in shards:
-        vectors = np.load(store.path(f"{EMBEDDINGS}/{embedded}/{VECTORS}"), mmap_mode="r")
+        vectors = load_array(store.path(f"{EMBEDDINGS}/{embedded}/{VECTORS}"), mmap_mode="r")
         found, rows = records_of(vectors, cells)
         order = np.argsort(found, kind="stable")  # rows ascend
         with store.attempt(STAGE, key) as attempt:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents, GroupShard
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
@@ -61,8 +62,8 @@ class CellRanges:
 
 def open_cells(ranges: CellRanges, store: Store, shard: GroupShard) -> Between:
     """Map the cells of a shard's documents."""
-    cells, rows = (np.load(store.path(f"{shard.folder}/{name}"), mmap_mode="r") for name in (CELLS, CELL_ROWS))
-    keep = None if shard.bitmap is None else np.load(store.path(shard.bitmap), mmap_mode="r")
+    cells, rows = (load_array(store.path(f"{shard.folder}/{name}"), mmap_mode="r") for name in (CELLS, CELL_ROWS))
+    keep = None if shard.bitmap is None else load_array(store.path(shard.bitmap), mmap_mode="r")
     return partial(_between, ranges.hashes(), cells, rows, keep, shard.first)
 
 

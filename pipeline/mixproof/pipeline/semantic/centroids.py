@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.clusters.kmeans import spherical_kmeans
 from mixproof.pipeline.group import load_group
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.by_hash import HASH_SPACE, HASHED_DTYPE, documents_between, in_order
 
 from .documents import STAGE
@@ -70,11 +71,11 @@ def sample_below(store: Store, group: str, folders: Sequence[str], first: int, h
     parts = []
     for index, (shard, folder) in enumerate(zip(shards, folders, strict=True), first):
         found = documents_between(store, folder, index, 0, high)
-        compared = np.load(store.path(f"{shard.folder}/{COMPARED}"), mmap_mode="r")[found["row"]]
+        compared = load_array(store.path(f"{shard.folder}/{COMPARED}"), mmap_mode="r")[found["row"]]
         if shard.bitmap is not None:
-            compared = compared & np.load(store.path(shard.bitmap), mmap_mode="r")[found["row"]]
+            compared = compared & load_array(store.path(shard.bitmap), mmap_mode="r")[found["row"]]
         found = found[compared]
-        vectors = np.load(store.path(f"{shard.folder}/{VECTORS}"), mmap_mode="r")
+        vectors = load_array(store.path(f"{shard.folder}/{VECTORS}"), mmap_mode="r")
         part = np.empty(len(found), np.dtype([*HASHED_DTYPE.descr, ("vector", np.int16, vectors.shape[1:])]))
         for name in HASHED_DTYPE.names or ():
             part[name] = found[name]
@@ -112,7 +113,7 @@ def find_centroids(store: Store, key: str, group: str, folders: Sequence[str], d
 
 def find_centroids_of(store: Store, key: str, samples: Sequence[str], documents: int) -> None:
     """Write the centroids of a group of many shards, from the samples of all of them, given by their keys."""
-    found = [np.load(store.path(f"{STAGE}/{sample}/{SAMPLE}")) for sample in samples]
+    found = [load_array(store.path(f"{STAGE}/{sample}/{SAMPLE}")) for sample in samples]
     _write(store, key, np.concatenate(found) if found else None, documents)
 
 

@@ -24,6 +24,7 @@ from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.dedup.duplicates import SEMANTIC, DuplicateList, Twins, read_keepers, twins_of
 from mixproof.pipeline.dedup.group_bitmaps import text_bytes
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS
 from mixproof.pipeline.read.shards import Shard
@@ -69,10 +70,10 @@ def semantic_twins(store: Store, each: DuplicateList, shards: Sequence[Shard]) -
     firsts = list(accumulate((shard.documents for shard in shards), initial=0))
     parts, cosines = [], []
     for path in each.paths:
-        losers = np.load(store.path(path), mmap_mode="r")
+        losers = load_array(store.path(path), mmap_mode="r")
         part = rows_between(losers[:, 0], *firsts[each.shard : each.shard + 2])
         parts.append(twins_of(losers[part], each.shard, firsts))
-        cosines.append(np.load(store.path(str(PurePosixPath(path).with_name(COSINES))), mmap_mode="r")[part])
+        cosines.append(load_array(store.path(str(PurePosixPath(path).with_name(COSINES))), mmap_mode="r")[part])
     rows = np.concatenate(parts)
     order = np.argsort(rows["row"])
     return Twins(rows[order], [SEMANTIC] * len(rows), np.concatenate(cosines)[order])
@@ -151,6 +152,6 @@ def _compared(store: Store, source: SourceTwins) -> int:
     """Documents of the source that took part."""
     found = 0
     for _, folder, bitmap in source.own:
-        compared = np.load(store.path(f"{folder}/{COMPARED}"))
-        found += int((compared if bitmap is None else compared & np.load(store.path(bitmap))).sum())
+        compared = load_array(store.path(f"{folder}/{COMPARED}"))
+        found += int((compared if bitmap is None else compared & load_array(store.path(bitmap))).sum())
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .gather import Between
@@ -30,8 +31,8 @@ def indexed_table(file: str, dtype: np.dtype[Any]) -> Table:
 
 def _open(file: str, dtype: np.dtype[Any], store: Store, shard: tuple[int, GroupShard]) -> Between:
     index, where = shard
-    table = np.load(store.path(f"{where.folder}/{file}"), mmap_mode="r")
-    keep = None if where.bitmap is None else np.load(store.path(where.bitmap))
+    table = load_array(store.path(f"{where.folder}/{file}"), mmap_mode="r")
+    keep = None if where.bitmap is None else load_array(store.path(where.bitmap))
     return partial(_between, table, keep, index, dtype)
 
 

@@ -24,6 +24,7 @@ from mixproof.pipeline.cuts.account import CutAccount, reason_to_drop
 from mixproof.pipeline.cuts.documents import participating_documents
 from mixproof.pipeline.cuts.lists import LIST, ListKind
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, TWIN_DTYPE, DuplicateList, Twins
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.shard_output import DocumentRows, Rows
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES, Shard
 
@@ -103,7 +104,7 @@ def cut_shards(store: Store, shards: Sequence[ShardCut]) -> None:
 
 
 def _cut_shard(store: Store, shard: ShardCut) -> None:
-    matches = np.load(store.path(f"{STAGE}/{shard.matches}/{MATCHES}"))
+    matches = load_array(store.path(f"{STAGE}/{shard.matches}/{MATCHES}"))
     of_row = _by_row(matches, kept_texts(store, shard.keepers, matches), shard.keepers)
     account, dropped = CutAccount(STAGE), []
     with store.attempt(STAGE, shard.key) as attempt:
@@ -206,7 +207,7 @@ class _Cut:
 
 def substring_twins(store: Store, each: DuplicateList) -> Twins:
     """Read the documents that cutting dropped from a shard."""
-    twins = np.load(store.path(each.paths[0]))
+    twins = load_array(store.path(each.paths[0]))
     reasons = [reason for reason in read_whole(store.path(each.paths[1]), ["dropped"])["dropped"].to_pylist() if reason]
     return Twins(twins, reasons)
 

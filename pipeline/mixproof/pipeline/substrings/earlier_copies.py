@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
@@ -48,7 +49,7 @@ class Section:
 
 def open_section(store: Store, section: Section) -> Between:
     """Map the windows of a section."""
-    return partial(firsts_between, np.load(store.path(section.path), mmap_mode="r"), section)
+    return partial(firsts_between, load_array(store.path(section.path), mmap_mode="r"), section)
 
 
 def firsts_between(windows: NDArray[Any], section: Section, low: int, high: int) -> NDArray[Any]:
@@ -106,6 +107,6 @@ def copies_in(store: Store, ranges: Sequence[str], section: int) -> NDArray[Any]
     """Read the copies of one section from the ranges that have any, in their order: COPY_DTYPE, sorted by hash."""
     parts = [np.empty(0, dtype=COPY_DTYPE)]
     for key in ranges:
-        copies = np.load(store.path(f"{STAGE}/{key}/{COPIES}"), mmap_mode="r")
+        copies = load_array(store.path(f"{STAGE}/{key}/{COPIES}"), mmap_mode="r")
         parts.append(np.array(copies[rows_between(copies["section"], section, section + 1)]))
     return np.concatenate(parts)

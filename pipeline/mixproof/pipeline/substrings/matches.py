@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.load_array import load_array
 
 from .anchor_tables import STAGE
 from .earlier_copies import copies_in
@@ -47,7 +48,7 @@ def find_matches(
     for key, (shard, windows, sections) in shards:
         parts, rest = [], np.empty(0, dtype=MATCH_DTYPE)
         for number, (section, ranges) in enumerate(sections):
-            table = np.load(store.path(f"{STAGE}/{windows}/{section_name(number)}"))
+            table = load_array(store.path(f"{STAGE}/{windows}/{section_name(number)}"))
             found = matches_of(table, copies_in(store, ranges, section), shard, window)
             chosen, rest = chosen_and_rest(joined(np.concatenate([rest, found]), window))
             parts.append(chosen)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.shuffle.indexed_shards import indexed_table
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges
@@ -72,7 +73,7 @@ def gather_keys(store: Store, shards: Sequence[tuple[str, tuple[int, Sequence[st
     indices = [index for _, (index, _) in shards]
     lists = {}
     for each in dict.fromkeys(each for _, (_, ranges) in shards for each in ranges):  # each list is opened once
-        repeated = np.load(store.path(f"{STAGE}/{each}/{REPEATED}"), mmap_mode="r")
+        repeated = load_array(store.path(f"{STAGE}/{each}/{REPEATED}"), mmap_mode="r")
         lists[each] = np.array(repeated[rows_between(repeated["shard"], min(indices), max(indices) + 1)])
     for key, (index, ranges) in shards:
         parts = [lists[each][rows_between(lists[each]["shard"], index, index + 1)]["key"] for each in ranges]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.texts import iter_texts
 
 from .anchor_tables import ANCHORS, STAGE
@@ -78,7 +79,7 @@ def in_sections(tables: Iterable[NDArray[Any]], size: int) -> Iterator[NDArray[A
 
 def _windows(store: Store, window: int, shard: ShardWindows) -> Iterator[NDArray[Any]]:
     """Yield the windows with repeated keys in the order of their positions."""
-    repeated = np.load(store.path(f"{STAGE}/{shard.repeated}/{KEYS}"))
+    repeated = load_array(store.path(f"{STAGE}/{shard.repeated}/{KEYS}"))
     wanted = _rows_with(store, shard, repeated)
     row = 0
     for data, bounds in iter_texts(store, shard.folder):
@@ -95,10 +96,10 @@ def _windows(store: Store, window: int, shard: ShardWindows) -> Iterator[NDArray
 
 def _rows_with(store: Store, shard: ShardWindows, repeated: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return the participating rows that have a repeated key, ascending."""
-    table = np.load(store.path(f"{STAGE}/{shard.anchors}/{ANCHORS}"), mmap_mode="r")
+    table = load_array(store.path(f"{STAGE}/{shard.anchors}/{ANCHORS}"), mmap_mode="r")
     rows = np.unique(table["row"][_is_in(table["key"], repeated)])
     if shard.bitmap is not None:
-        rows = rows[np.load(store.path(shard.bitmap), mmap_mode="r")[rows]]
+        rows = rows[load_array(store.path(shard.bitmap), mmap_mode="r")[rows]]
     return rows.astype(np.int64)
 
 

@@ -19,6 +19,10 @@ set -euo pipefail
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$head:${MIXPROOF_RAY_PORT:-6379}"
 export RAY_USAGE_STATS_ENABLED=0
+# A token of this job: without one, whoever reaches a port of these nodes can run code as you.
+export RAY_AUTH_MODE=token
+RAY_AUTH_TOKEN="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')"
+export RAY_AUTH_TOKEN
 # Seconds that the nodes wait for each other; Ray's 30 are short where Python is on a slow shared file system.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-300}"
 

@@ -35,9 +35,10 @@ exit $code
 """
 MIXPROOF = """\
 #!PYTHON
-import sys, ray
+import os, sys, ray
 ray.init(address=sys.argv[sys.argv.index("--address") + 1], logging_level="ERROR")
 print("mixproof", *sys.argv[1:-1], "on", len([node for node in ray.nodes() if node["Alive"]]), "nodes", flush=True)
+print("secret of", len(os.environ["RAY_AUTH_TOKEN"]), "digits, mode", os.environ["RAY_AUTH_MODE"], flush=True)
 ray.shutdown()
 sys.exit(3)
 """
@@ -91,3 +92,4 @@ def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_th
     first, second = nodes
     ran = "mixproof run spec.yaml --store /shared/mixproof --address on 2 nodes"
     assert ran in logs[first] and ran not in logs[second], logs
+    assert "secret of 64 digits, mode token" in logs[first]

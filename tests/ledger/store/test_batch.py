@@ -145,3 +145,20 @@ def test_a_few_outputs_are_not_packed(tmp_path: Path) -> None:
     pack(store, KEYS[:-1])
     assert store.keys(PACKS) == []
     assert len(store.keys("tokens")) == len(KEYS) - 1
+
+
+@pytest.mark.parametrize("hostile", ["a bomb", "an encrypted member", "not a zip file"])
+def test_a_pack_of_another_team_that_no_batch_wrote_is_damaged(tmp_path: Path, hostile: str) -> None:
+    store = Store(tmp_path)
+    member = f"{'0' * 64}/a.npy"
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED if hostile == "a bomb" else zipfile.ZIP_STORED) as archive:
+        archive.writestr(member, bytes(3_000_000))
+    data = packed.getvalue()
+    if hostile == "an encrypted member":
+        central = data.rindex(b"PK\1\2")
+        data = data[: central + 8] + b"\1" + data[central + 9 :]
+        data = data[:6] + b"\1" + data[7:]
+    store.write(f"packs/{'1' * 64}/files.zip", b"PK" if hostile == "not a zip file" else data)
+    with pytest.raises(DamagedFileError, match=r"files\.zip: .*delete its folder to make its outputs again"):
+        store.open(f"packs/{'1' * 64}/{member}")

@@ -11,6 +11,7 @@ Only outputs between the raw files and the datasets are packed, because people a
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from .store import Store
 
 VERSION = 1
+DAMAGE = (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error)
+"""What zipfile raises for damage, and for what no pack has: passwords, other versions, offsets outside the file."""
 OPEN_PACKS = 64
 """Packs whose list of members a process keeps: about 30 kB each."""
 
@@ -53,8 +56,11 @@ def read_packed(store: Store, relative: str) -> bytes:
     status = path.stat()
     archive = _members(str(path), status.st_ino, status.st_mtime_ns)
     try:
-        return archive.read(member)
-    except (KeyError, zipfile.BadZipFile) as error:
+        stated = archive.getinfo(member)
+        if stated.compress_type != zipfile.ZIP_STORED or stated.file_size > status.st_size:
+            raise zipfile.BadZipFile(f"{stated.file_size} bytes that are not stored as they are")
+        return archive.read(stated)
+    except DAMAGE as error:
         reason = f"{error}; delete its folder to make its outputs again"
         raise DamagedFileError(str(path), member, reason) from error
 
@@ -64,7 +70,7 @@ def _members(path: str, inode: int, mtime_ns: int) -> zipfile.ZipFile:
     """The pack at a path; `inode` and `mtime_ns` identify its state."""
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except DAMAGE as error:
         raise DamagedFileError(
             path, "end of the file", f"{error}; delete its folder to make its outputs again"
         ) from error

@@ -30,12 +30,18 @@ LINES = [
 ]  # fmt: skip
 
 
+def conversion(text: str) -> bytes:
+    head = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Length: {len(text)}\r\n\r\n"
+    return f"{head}{text}\r\n\r\n".encode()
+
+
 def rows_of(store: Store, shards: tuple[Shard, ...], name: str) -> list[tuple[object, ...]]:
-    """The rows of a file of every shard, with the record in the whole file."""
+    """The rows of a file of every shard that has one, with the record in the whole file."""
     return [
         (shard.file, shard.first_record + row["record"], *(row[each] for each in sorted(row) if each != "record"))
         for shard in shards
-        for row in pq.read_table(store.path(f"{shard.folder}/{name}")).to_pylist()
+        if (path := store.path(f"{shard.folder}/{name}")).is_file()
+        for row in pq.read_table(path).to_pylist()
     ]
 
 
@@ -44,20 +50,23 @@ def test_pieces_give_the_documents_and_rejects_of_the_whole(
 ) -> None:
     packed = gzip.compress(b"\n".join(LINES[:8]) + b"\n") + gzip.compress(b"\n".join(LINES[8:]))
     (tmp_path / "a.jsonl.gz").write_bytes(packed)
-    spec = make_spec({"s": ["a.jsonl.gz"]}, reject="50%")
+    members = [gzip.compress(conversion(text)) for text in ("one", "two words", "a longer text")]
+    members.insert(1, gzip.compress(b"WARC/1.0\r\nContent-Length: many\r\n\r\nlost\r\n\r\n"))
+    (tmp_path / "b.wet.gz").write_bytes(b"".join(members))
+    spec = make_spec({"s": ["a.jsonl.gz", "b.wet.gz"]}, reject="50%")
     files = find_files(spec, tmp_path)
     found = {}
     for size in (SIZE, SHARD_BYTES):
         store = Store(tmp_path / f"store {size}")
         before = read_progress(spec, files, store, shard_bytes=size)
-        assert before == ReadProgress(1, 0, len(packed))
+        assert before == ReadProgress(2, 0, len(packed) + len(b"".join(members)))
         source = read_sources(spec, files, store, cluster, shard_bytes=size)["s"]
         rows = [rows_of(store, source.shards, name) for name in ("documents.parquet", "rejects.parquet")]
         found[size] = (rows, source.ledger, source.inputs.sha256)
         after = read_progress(spec, files, store, shard_bytes=size)
         assert after == ReadProgress(len(source.shards), len(source.shards), 0)
     assert found[SIZE] == found[SHARD_BYTES]
-    assert len(read_sources(spec, files, Store(tmp_path / f"store {SIZE}"), cluster, shard_bytes=SIZE)["s"].shards) > 5
+    assert len(read_sources(spec, files, Store(tmp_path / f"store {SIZE}"), cluster, shard_bytes=SIZE)["s"].shards) > 8
 
 
 def test_a_truncated_member_is_named_with_file_and_offset_and_leaves_no_piece(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ import pytest
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import seal
 from mixproof.ledger.store.sealed import seal_receipts
 from mixproof.tokenize.audit import AuditReport, audit_build
+from mixproof.tokenize.audit.receipts import check_receipts
+from mixproof.tokenize.audit.report import Checks
 
 
 class Build(Protocol):
@@ -288,6 +291,17 @@ def test_a_manifest_of_another_form_is_named_and_one_that_is_not_there_is_a_wron
     assert [(f.equation, f.found) for f in report.failures] == [("schema", "totals.tokens: Field required")]
     with pytest.raises(RequestError, match="no manifest found"):
         audit_build(hand_build.root / "builds" / "none" / "manifest.json", "bytes")
+
+
+@pytest.mark.parametrize("files", [b"[1]", b'{"a":5}', b'{"a":{}}', b'"\xff"', b"[" * 100_000])
+def test_a_receipt_that_no_stage_wrote_fails_and_raises_nothing(tmp_path: Path, files: bytes) -> None:
+    path = tmp_path / "read" / ("0" * 64) / "receipt.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(seal(b'{"stage":"read","key":"' + b"0" * 64 + b'","files":' + files + b"}"))
+    checks = Checks()
+    check_receipts(tmp_path, {f"read/{'0' * 64}/a": "1" * 64}, checks)
+    (failure,) = checks.report("bytes").failures
+    assert (failure.equation, failure.file) == ("checksum", str(path))
 
 
 def test_a_sealed_receipt_is_audited_as_one_beside_its_output(hand_build: Build) -> None:

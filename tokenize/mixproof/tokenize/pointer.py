@@ -55,11 +55,12 @@ def find_build(
     name = pointer(loaded, find_files(loaded.as_written, loaded.base) if files is None else files)
     try:
         found = json.loads(unseal(store.path(name).read_bytes()))
-    except (FileNotFoundError, ValueError):
+        if found["pointer"] != name:
+            return None
+        build = str(found["build"])
+    except (FileNotFoundError, ValueError, KeyError, RecursionError):
         return None
-    if found["pointer"] != name:
-        return None
-    manifest = store.path(f"{BUILDS}/{found['build']}/{MANIFEST}")
+    manifest = store.path(f"{BUILDS}/{build}/{MANIFEST}")
     return manifest if manifest.is_file() else None
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.files import leads_out
 from mixproof.ledger.objects.objects import LISTED_AT_ONCE
 
@@ -29,6 +30,8 @@ KEY_DIGITS = 64
 READ_TOGETHER = 1000
 THREADS = 16
 
+NOT_A_RECEIPT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a receipt raises that no stage wrote, although its checksum matches."""
 SizeOf = Callable[[str], int | None]
 """Bytes of a file by its path in the store; None when it does not exist."""
 
@@ -46,7 +49,13 @@ class Receipts(Mapping[str, Receipt]):
         return Receipts(self._raw | {key: one.to_bytes() for key, one in others.items()}, [*self.beside, *others])
 
     def __getitem__(self, key: str) -> Receipt:
-        return read_receipt(self._raw[key])
+        try:
+            return read_receipt(self._raw[key])
+        except ValueError as error:
+            reason = (
+                f"no stage wrote it ({str(error).splitlines()[0]}); delete the folder of its output to make it again"
+            )
+            raise DamagedFileError(f"{key}/{RECEIPT}", "whole file", reason) from error
 
     def __contains__(self, key: object) -> bool:
         return key in self._raw
@@ -140,12 +149,12 @@ def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf, pack_size: Size
     """Whether a receipt's checksum matches, it belongs to this output, and the files have their recorded sizes."""
     try:
         fields = json.loads(unseal(raw))
-    except ValueError:
+        if (fields["stage"], fields["key"]) != (stage, key):
+            return False
+        if "pack" in fields:
+            pack = Pack(**fields["pack"])
+            return not leads_out(pack.path) and pack_size(pack.path) == pack.bytes
+        sizes = [(name, file["bytes"]) for name, file in fields["files"].items()]
+    except NOT_A_RECEIPT:
         return False
-    if (fields["stage"], fields["key"]) != (stage, key):
-        return False
-    if "pack" in fields:
-        pack = Pack(**fields["pack"])
-        return not leads_out(pack.path) and pack_size(pack.path) == pack.bytes
-    files = fields["files"].items()
-    return all(not leads_out(name) and size_of(f"{stage}/{key}/{name}") == file["bytes"] for name, file in files)
+    return all(not leads_out(name) and size_of(f"{stage}/{key}/{name}") == size for name, size in sizes)

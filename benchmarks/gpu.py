@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -55,21 +56,30 @@ def run_parts(report: Report, parts: list[PlannedPart], setting: Setting, budget
     """Run each part that is planned, while there is time; the next one imports meanwhile."""
     running = [part for part in parts if not part.left_out]
     start = [partial(Child, partial(prepare, part.kind, part.size, setting)) for part in running]
-    ahead = start[0]() if start else None
-    for number, part in enumerate(running):
-        child, ahead = ahead, start[number + 1]() if number + 1 < len(start) else None
-        assert child is not None
-        left = budget_seconds - report.seconds
-        if part.seconds > left:
+    ahead = [start[0]()] if start else []
+    try:
+        for number, part in enumerate(running):
+            child = ahead.pop()
+            ahead.extend(begin() for begin in start[number + 1 : number + 2])
+            run_part(report, part, child, budget_seconds - report.seconds)
+    finally:
+        for child in ahead:
             child.end()
-            report.miss(part.name, f"needs about {part.seconds:.0f} s, {max(left, 0):.0f} s are left", failed=False)
-            continue
-        begin = report.seconds
-        try:
-            report.take(child.findings(min(part.limit, left + part.seconds)))
-        except PartFailedError as error:
-            report.miss(part.name, str(error), failed=True)
-        report.take([Row(part.name, f"took {report.seconds - begin:.0f} s of {part.seconds:.0f} s expected")])
+
+
+def run_part(report: Report, part: PlannedPart, child: Child, left_seconds: float) -> None:
+    """Run a part, if what is left suffices for it."""
+    if part.seconds > left_seconds:
+        child.end()
+        reason = f"needs about {part.seconds:.0f} s, {max(left_seconds, 0):.0f} s are left"
+        report.miss(part.name, reason, failed=False)
+        return
+    begin = report.seconds
+    try:
+        report.take(child.findings(min(part.limit, left_seconds)))
+    except PartFailedError as error:
+        report.miss(part.name, str(error), failed=True)
+    report.take([Row(part.name, f"took {report.seconds - begin:.0f} s of {part.seconds:.0f} s expected")])
 
 
 def main() -> int:
@@ -85,22 +95,24 @@ def main() -> int:
     setting = DRY_RUN if given.dry_run else Setting(length=given.sequence_length, rounds=given.rounds)
     if given.dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if find_spec("transformer_engine") is None:
-        import gpu_parts  # noqa: F401  once, for all parts; Transformer Engine may use CUDA as it is imported
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends the script gets the table
     report = Report()
     try:
+        if find_spec("transformer_engine") is None:
+            import gpu_parts  # noqa: F401  once, for all parts; Transformer Engine may use CUDA as it is imported
         peak, gpus = describe(report, setting)
+        sizes = ["62m"] if given.dry_run else given.sizes
+        parts = plan_parts(setting, sizes, 60 * given.minutes, peak=peak, gpus=gpus, mps=given.mps)
+        for part in parts:
+            if part.left_out:
+                report.miss(part.name, part.left_out, failed=False)
+            else:
+                report.take([Row(part.name, f"planned, about {part.seconds:.0f} s")])
+        run_parts(report, parts, setting, 60 * given.minutes)
     except PartFailedError as error:
         parser.error(f"no GPU can be used: {error}; --dry-run checks the script on a CPU")
-    budget = 60 * given.minutes
-    sizes = ["62m"] if given.dry_run else given.sizes
-    parts = plan_parts(setting, sizes, budget, peak=peak, gpus=gpus, mps=given.mps)
-    for part in parts:
-        if part.left_out:
-            report.miss(part.name, part.left_out, failed=False)
-        else:
-            report.take([Row(part.name, f"planned, about {part.seconds:.0f} s")])
-    run_parts(report, parts, setting, budget)
+    except KeyboardInterrupt:
+        report.failed.append("interrupted")
     return report.finish()
 
 

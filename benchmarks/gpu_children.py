@@ -18,6 +18,9 @@ from gpu_report import Judgement, Part, Row, reason_of
 
 CONTEXT = multiprocessing.get_context("fork")
 Work = Callable[[Part], None]
+READY = "ready"
+IMPORT_SECONDS = 180
+"""Packages of several gigabytes are read from a disk that may be cold."""
 
 
 class PartFailedError(Exception):
@@ -39,29 +42,33 @@ class Child:
         theirs.close()
 
     def findings(self, limit_seconds: float) -> Iterator[Row | Judgement]:
-        """Let the part begin; yield what it finds.
+        """Let the part begin once it has imported; yield what it finds.
 
         Raises:
             PartFailedError: when it raised, crashed, or was not done after `limit_seconds` and was ended.
         """
-        deadline = time.monotonic() + limit_seconds
         try:
+            if (failure := self._next(time.monotonic() + IMPORT_SECONDS, f"no import in {IMPORT_SECONDS} s")) != READY:
+                raise PartFailedError(str(failure))
+            deadline = time.monotonic() + limit_seconds
             with suppress(BrokenPipeError):  # it has crashed, and is reported below
                 self._ours.send("begin")
-            while True:
-                if not self._ours.poll(max(deadline - time.monotonic(), 0)):
-                    raise PartFailedError(f"not done after {limit_seconds:.0f} s, ended")
-                try:
-                    found = self._ours.recv()
-                except (EOFError, ConnectionResetError):
-                    raise PartFailedError(self._death()) from None
-                if found is None:
-                    return
+            while (found := self._next(deadline, f"not done after {limit_seconds:.0f} s, ended")) is not None:
                 if isinstance(found, str):
                     raise PartFailedError(found)
                 yield found
         finally:
             self.end()
+
+    def _next(self, deadline: float, late: str) -> Row | Judgement | str | None:
+        """The next message: a finding, READY, an error, or None at the end."""
+        if not self._ours.poll(max(deadline - time.monotonic(), 0)):
+            raise PartFailedError(late)
+        try:
+            message: Row | Judgement | str | None = self._ours.recv()
+        except (EOFError, ConnectionResetError):
+            raise PartFailedError(self._death()) from None
+        return message
 
     def end(self) -> None:
         """End the process and everything that it started."""
@@ -82,6 +89,7 @@ def _serve(prepare: Callable[[], Work], pipe: Connection) -> None:
     last: str | None = None
     try:
         work = prepare()
+        pipe.send(READY)
         pipe.recv()
         work(Part(pipe))
     except BaseException as error:  # noqa: BLE001  it is reported, and the process ends

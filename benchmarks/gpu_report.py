@@ -101,7 +101,7 @@ class Report:
         """Print a line for each claim of the guide, in its order; returns the exit code."""
         width = max(len(claim.text) for claim in CLAIMS)
         print(f"\n{'claim':<{width}}  {'verdict':<12}  figure or reason")
-        missing = "its part did not run"
+        missing = "its part did not finish"
         for claim in CLAIMS:
             _, verdict, figure = self.judgements.get(claim.text, Judgement(claim.text, "not measured", missing))
             print(f"{claim.text:<{width}}  {verdict:<12}  {figure}")

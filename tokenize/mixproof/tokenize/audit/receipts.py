@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .checksums import is_inside
@@ -57,13 +58,51 @@ def _read_sealed(root: Path, folders: Iterable[str], checks: Checks) -> dict[str
     found: dict[str, bytes] = {}
     for path in sorted(root.glob(SEALED)) if folder_of else ():
         try:
-            rows = pq.read_table(path, partitioning=None, filters=pc.field("key").isin(list(folder_of)))
+            for key, raw in _rows_of(path):
+                if key in folder_of:
+                    found.setdefault(folder_of[key], raw)
         except (OSError, pa.ArrowException) as error:
             checks.at(file=str(path)).true("checksum", False, "a Parquet file of receipts", str(error).splitlines()[0])
-            continue
-        for key, raw in zip(rows["key"].to_pylist(), rows["receipt"].to_pylist(), strict=True):
-            found.setdefault(folder_of[key], raw)
     return found
+
+
+def _rows_of(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Key and receipt of each row of a sealed table."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, ["key", "receipt"])
+            yield from zip(rows["key"].to_pylist(), rows["receipt"].to_pylist(), strict=True)
+
+
+def _one_sealed(root: Path, folder: str) -> bytes:
+    """The bytes of one sealed receipt; empty if there is none. Thousands are looked up, one for each source."""
+    tables, key = root / "sealed", folder.rpartition("/")[2]
+    if not tables.is_dir():
+        return b""
+    for path in _tables_by_key(root, tables.stat().st_mtime_ns).get(key, ()):
+        with suppress(OSError, pa.ArrowException):
+            status = path.stat()
+            raw = _table(path, status.st_mtime_ns, status.st_size).get(key)
+            if raw is not None:
+                return raw
+    return b""
+
+
+@lru_cache(1)
+def _tables_by_key(root: Path, mtime_ns: int) -> dict[str, list[Path]]:
+    """The sealed tables that have each key; `mtime_ns`: of their folder, which changes when one is added."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(root.glob(SEALED)):
+        with suppress(OSError, pa.ArrowException), pq.ParquetFile(path) as file:
+            for key in file.read(["key"])["key"].to_pylist():
+                found.setdefault(key, []).append(path)
+    return found
+
+
+@lru_cache(8)
+def _table(path: Path, mtime_ns: int, size: int) -> dict[str, bytes]:
+    """The receipts of one sealed table, by key; `mtime_ns` and `size` identify its state."""
+    return dict(_rows_of(path))
 
 
 def _content_sha256(files: Mapping[str, Mapping[str, str]], name: str) -> str | None:
@@ -75,7 +114,7 @@ def _content_sha256(files: Mapping[str, Mapping[str, str]], name: str) -> str | 
 def receipt_files(root: Path, folder: str) -> dict[str, dict[str, str]]:
     """The files in the receipt of the output `<stage>/<key>`, by name; empty if it has no valid receipt."""
     path = root / folder / RECEIPT
-    raw = path.read_bytes() if path.is_file() else _read_sealed(root, [folder], Checks()).get(folder, b"")
+    raw = path.read_bytes() if path.is_file() else _one_sealed(root, folder)
     receipt = _receipt(raw)
     return {} if receipt is None else receipt.get("files", {})
 

@@ -163,7 +163,7 @@ def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:
     try:
         apply = kind.make(options)
     except ImportError as error:
-        raise RequestError(f"{where}: {error}: pip install 'mixproof[filters]'") from error
+        raise RequestError(f"{where}: {error}: pip install 'mixproof[documents]'") from error
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
     return step.name, _with_words(apply) if isinstance(options, LanguageDependentOptions) else apply, options

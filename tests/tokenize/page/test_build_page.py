@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import json
+import re
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +29,11 @@ def page(experiment: Experiment, mixproof: Mixproof, tmp_path_factory: pytest.Te
     done = mixproof("build", experiment.spec, "--store", experiment.store, "--html", file, "--json")
     assert done.code == 0, done.err
     assert done.json["stages_run"] == 0 and f"page: {file}" in done.err
-    return Page(file.read_text())
+    text = file.read_text()
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    own = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{own}';" in html.unescape(text), "no other script may run"
+    return Page(text)
 
 
 def test_the_account_is_the_manifests(page: Page, experiment: Experiment) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64encode
 from importlib.resources import files
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
@@ -26,6 +28,11 @@ def template(name: str, *packages: str) -> Template:
 def _harmless(value: object) -> object:
     """A value of a template without credentials and without characters that hide or reorder text on the page."""
     return visible(redacted(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def source_of(script: str) -> str:
+    """What a content security policy names a script by, so that the browser runs no other one."""
+    return f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def asset(name: str, package: str = __package__ or "") -> Markup:

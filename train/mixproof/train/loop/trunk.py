@@ -76,12 +76,24 @@ def find_trunk(store: Store, request: RunRequest, dtype: str) -> FoundTrunk | No
         path = store.path(_pointer(trunk))
         if not path.is_file():
             continue
-        folder = store.fetch(f"{TRAIN}/{json.loads(path.read_bytes())['run']}")
+        run = _run_named_by(path)
+        if run is None:
+            continue
+        folder = store.fetch(f"{TRAIN}/{run}")
         found = FoundTrunk(folder, trunk.samples)
         facts = checkpoint_facts(found.checkpoint)
         if facts is not None and facts["dtype"] == dtype:
             return found
     return None
+
+
+def _run_named_by(pointer: Path) -> str | None:
+    """The key in a pointer; None if it has none."""
+    try:
+        run = json.loads(pointer.read_bytes())["run"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return run if isinstance(run, str) and run else None
 
 
 def in_waves(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:

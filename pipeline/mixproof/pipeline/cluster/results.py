@@ -12,6 +12,7 @@ from mixproof.ledger.errors import MixproofError, ProcessDiedError
 from .resources import RayDiedError
 from .running import dead_processes
 
+FOLDER = "/tmp/ray on a cluster"  # noqa: S108  Ray's default, named in messages
 RESUMES = "Finished work is kept: the same command resumes"
 
 
@@ -44,12 +45,12 @@ def result_of(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the tas
         raise ProcessDiedError(
             f"{label}: a worker crashed repeatedly ({type(error).__name__}), probably out of memory, even with a whole "
             "machine reserved for it; use machines with more memory or smaller input files, and see whether the disk "
-            f"of /tmp/ray is full. {RESUMES}"
+            f"of Ray's folder is full ({FOLDER}). {RESUMES}"
         ) from error
     except RuntimeEnvSetupError as error:
         raise SetupError(
-            f"{label}: a node could not start a worker ({reason(error)}); see whether its disk of /tmp/ray is full. "
-            f"{RESUMES}"
+            f"{label}: a node could not start a worker ({reason(error)}); see whether the disk of Ray's folder is "
+            f"full ({FOLDER}). {RESUMES}"
         ) from error
     except RayError as error:
         raise_if_ray_died(label, error)

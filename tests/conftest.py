@@ -93,8 +93,13 @@ def mixproof_command(*arguments: str | Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """One Ray of two processors for all tests; starts when the first of them runs a task."""
-    with Cluster(workers=2) as started:
+    """One Ray of two processors for all tests; starts when the first of them runs a task.
+
+    Its workers find the tests' functions: they do not import from the working directory.
+    """
+    roots = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with pytest.MonkeyPatch.context() as patch, Cluster(workers=2) as started:
+        patch.setenv("PYTHONPATH", os.pathsep.join(roots))
         yield started
 
 

@@ -65,8 +65,8 @@ def raise_if_ray_died(label: str, cause: Exception | None = None) -> None:
         raise RayDiedError(f"{label}: Ray's {' and '.join(dead)} died") from cause
 
 
-def reason(error: RayError) -> str:
-    """Return an error of Ray on one line: of the traceback of one of Ray's processes, the last line."""
+def reason(error: Exception) -> str:
+    """Return an error of Ray on one line: of the traceback of one of its processes, the last line."""
     lines = [line.strip() for line in str(error).splitlines()]
     if not any(line.startswith('File "') for line in lines):
         return " ".join(filter(None, lines))

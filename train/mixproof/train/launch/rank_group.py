@@ -45,6 +45,8 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
     """
     from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
+    from mixproof.pipeline.cluster.results import reason
+
     store, ranks = Store(request.store), request.resources.ranks
     scratch, fatal = run_folder(store, request.key) / SCRATCH, fatal_error(request.key)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -55,9 +57,9 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
         if text := store.read([fatal]).get(fatal):
             raise MixproofError(text.decode())
     except WorkerGroupError as error:
-        raise MixproofError(f"one of {ranks} ranks died, {most_deaths + 1} times in all: {error}") from error
+        raise MixproofError(f"one of {ranks} ranks died, {most_deaths + 1} times in all: {reason(error)}") from error
     except TrainingFailedError as error:
-        raise MixproofError(f"the {ranks} ranks could not be started together: {error}") from error
+        raise MixproofError(f"the {ranks} ranks could not be started together: {reason(error)}") from error
     finally:
         store.remove([fatal])
         shutil.rmtree(scratch, ignore_errors=True)

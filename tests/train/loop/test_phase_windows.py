@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,7 @@ def test_a_run_with_a_long_phase_killed_anywhere_ends_as_an_uninterrupted_one(
     assert [step.tokens for step in steps] == [128 * step for step in range(1, 9)]
     assert [step.samples for step in steps] == [4 * step for step in range(1, 9)]
     for place, at in (("edge", 4), ("inside", 5)):
-        elsewhere = plan(pack, place)[0].model_copy(
-            update={"budget": type(budget)(**{**vars(budget), "checkpoint_steps": at})}
-        )
+        elsewhere = plan(pack, place)[0].model_copy(update={"budget": replace(budget, checkpoint_steps=at)})
         kill_at(elsewhere, at + 1)
         ended = train_run(elsewhere)
         assert (ended.delivered, ended.heldout, ended.index) == (record.delivered, record.heldout, record.index)

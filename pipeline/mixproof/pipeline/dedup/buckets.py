@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents, GroupShard
 from mixproof.pipeline.load_array import load_array
-from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.gather import Between, records_of
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
 from mixproof.pipeline.sorted_rows import rows_between
@@ -61,12 +61,7 @@ def _bands_between(
     high: int,
 ) -> NDArray[Any]:
     part = rows_between(hashes, low, high)
-    found = np.empty(part.stop - part.start, dtype=BAND_DTYPE)
-    found["hash"], found["document"] = hashes[part], rows[part]
-    if keep is not None:
-        found = found[keep[found["document"]]]
-    found["document"] += first
-    return found
+    return records_of(hashes[part], rows[part], keep, first, BAND_DTYPE)
 
 
 BAND_TABLE = Table(open_bands, BAND_DTYPE)

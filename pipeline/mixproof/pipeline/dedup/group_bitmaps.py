@@ -114,9 +114,8 @@ def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, Bitmap
         for key, shard in work:
             first = firsts[shard.shard]
             losers = np.concatenate([_between(lists[each], first, first + shard.documents) for each in shard.losers])
-            rows, before = losers[:, 0] - first, shard.before
-            keep = np.ones(shard.documents, dtype=np.bool_) if before is None else load_array(store.path(before))
-            keep[rows] = False
+            rows = losers[:, 0] - first
+            keep = _without(store, shard.before, shard.documents, rows)
             lost = sums_by_keeper(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
             with outputs.attempt(search.stage, key) as attempt:
                 save_bitmap(attempt.path(BITMAP), keep)
@@ -140,15 +139,15 @@ def write_block(store: Store, key: str, search: Search, lists: str, block: Seque
         keepers = saved.source_of(shards_of(losers[part, 1], firsts))
         lost = sums_by_keeper(keepers, text_bytes(store, shard.folder)[rows])
         own = _key(search, index, [saved.digests[number] for number in np.unique(numbers[part]).tolist()])
-        keep = partial(_without, store, before, shard.documents, rows)
+        keep = partial(_without, store, None if before is None else before.path, shard.documents, rows)
         lost_by.append([index, own, *bitmap_once(store, search.stage, own, keep, {"lost": lost}), lost])
     with store.attempt(search.stage, key) as attempt:
         save_block(attempt, arrays, order)
         attempt.commit(facts={"shards": lost_by})
 
 
-def _without(store: Store, before: Bitmap | None, documents: int, rows: Documents) -> NDArray[np.bool_]:
-    keep = np.ones(documents, dtype=np.bool_) if before is None else load_array(store.path(before.path))
+def _without(store: Store, before: str | None, documents: int, rows: Documents) -> NDArray[np.bool_]:
+    keep = np.ones(documents, dtype=np.bool_) if before is None else load_array(store.path(before))
     keep[rows] = False
     return keep
 

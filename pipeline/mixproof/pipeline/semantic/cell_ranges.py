@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import Documents, GroupShard
 from mixproof.pipeline.load_array import load_array
-from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.gather import Between, records_of
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
 from mixproof.pipeline.sorted_rows import rows_between
@@ -78,12 +78,7 @@ def _between(
 ) -> NDArray[Any]:
     wanted = rows_between(hashes, low, high)
     part = rows_between(cells, wanted.start, wanted.stop)
-    found = np.empty(part.stop - part.start, dtype=CELL_DTYPE)
-    found["hash"], found["document"] = hashes[cells[part]], rows[part]
-    if keep is not None:
-        found = found[keep[found["document"]]]
-    found["document"] += first
-    return found
+    return records_of(hashes[cells[part]], rows[part], keep, first, CELL_DTYPE)
 
 
 def members_of(records: NDArray[Any]) -> list[Documents]:

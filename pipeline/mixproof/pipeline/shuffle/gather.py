@@ -64,3 +64,27 @@ def _partitions(tables: Sequence[Between], blocks: int, partitions: int) -> Iter
         data, size = as_bytes(found), found.dtype.itemsize
         for start, end in zip([0, *ends], ends, strict=False):
             yield [data[start * size : end * size]]
+
+
+def records_of(
+    hashes: NDArray[np.uint64],
+    rows: NDArray[np.uint32],
+    keep: NDArray[np.bool_] | None,
+    first: int,
+    dtype: np.dtype[Any],
+) -> NDArray[Any]:
+    """Make records of documents of a shard that an earlier stage kept.
+
+    Args:
+        hashes: of each record.
+        rows: of its document in the shard.
+        keep: of each row; None: all.
+        first: number of the shard's first document over all shards of the group.
+        dtype: with the fields `hash` and `document`.
+    """
+    found = np.empty(len(rows), dtype=dtype)
+    found["hash"], found["document"] = hashes, rows
+    if keep is not None:
+        found = found[keep[found["document"]]]
+    found["document"] += first
+    return found

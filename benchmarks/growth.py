@@ -1,11 +1,11 @@
 """How the cost of a build grows with the number of files: the same text in few and in many of them.
 
     python benchmarks/growth.py FOLDER [--files 200 2000] [--megabytes 60] [--work DIRECTORY]
-    python benchmarks/growth.py FOLDER --files 100000 --one-line [--flat]
+    python benchmarks/growth.py FOLDER --files 100000 --one-line [--flat] [--characters 400]
 
 Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed
 random order, and written to as many JSON lines files as `--files` says, 1,000 in a folder. With `--one-line` each file
-has one document of about 400 characters, as many as there are files; with `--flat` all files are in one folder. Each
+has one document of at most `--characters`, as many as there are files; with `--flat` all files are in one folder. Each
 corpus is built by `mixproof build`, with exact and fuzzy deduplication, held-out sets and decontamination, and a
 tokenizer that is trained beforehand: once into an empty store, a second time, a third time after a file is appended,
 and a fourth time after one is removed. Reported are CPU seconds of all processes (those that Ray starts are counted
@@ -111,11 +111,12 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", type=int, default=[200, 2000])
     parser.add_argument("--megabytes", type=float, default=60)
     parser.add_argument("--one-line", action="store_true")
+    parser.add_argument("--characters", type=int, default=ONE_LINE_CHARS, help="of the document of a one-line file")
     parser.add_argument("--flat", action="store_true")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.work) as work:
-        chars = ONE_LINE_CHARS if given.one_line else DOCUMENT_CHARS
+        chars = given.characters if given.one_line else DOCUMENT_CHARS
         texts = documents_of(given.folder, float("inf") if given.one_line else given.megabytes, chars)
         write_tokenizer(texts, Path(work) / "tok")
         print(f"{len(texts):,} documents of {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB", flush=True)

@@ -8,7 +8,6 @@ nodes of one address: processes can still be killed, links cannot be cut.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -72,8 +71,8 @@ class Box:
 
     def remove_copies(self) -> None:
         """Remove the workers' copies of objects, which would fill their disks trial after trial."""
-        for copies in (copies for node in self.workers for copies in node.cache.iterdir()):
-            shutil.rmtree(copies, ignore_errors=True)
+        for node in self.workers:
+            node.remove_copies()
 
     @property
     def job_address(self) -> str:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 
@@ -23,6 +23,8 @@ HEAD = "gcs_server"
 """The same for the process of the head that keeps the cluster's state."""
 SHORT = 5
 """Seconds for which Ray waits for a node in any case."""
+SECOND = 900
+"""Seconds after which a second command hangs."""
 RUNNING = 3
 """Seconds in which a task is waited for before a fault of workers strikes anyway."""
 
@@ -36,6 +38,10 @@ class Strike:
     dice: random.Random
     spared: int = 1
     """How many workers meet no fault that only `heal` ends: without them, the command would wait for other nodes."""
+    again: Callable[[], subprocess.Popen[str]] | None = None
+    """Starts the same command a second time."""
+    logs: list[str] = field(default_factory=list)
+    """What second commands said, to people and to programs."""
 
     def worker(self, *, for_good: bool = False) -> Node:
         """A worker that runs, if any does; `for_good`: for a fault that only `heal` ends, or that Ray takes for one."""
@@ -53,6 +59,24 @@ def cut_link(seconds: float) -> Callable[[Strike], None]:
         node.mend()
 
     return strike
+
+
+def flap_link(at: Strike) -> None:
+    """A worker's link is down for one of three seconds, for half a minute."""
+    node = at.worker(for_good=True)
+    for _ in range(10):
+        node.cut()
+        time.sleep(1)
+        node.mend()
+        time.sleep(2)
+
+
+def slow_link(at: Strike) -> None:
+    """A worker sends at most a megabit a second for half a minute; more of its packets are lost."""
+    node = at.worker(for_good=True)
+    node.slow_down()
+    time.sleep(30)
+    node.speed_up()
 
 
 def kill_raylet(at: Strike) -> None:
@@ -116,6 +140,19 @@ def kill_command(at: Strike) -> None:
         end(process)
 
 
+def run_again(at: Strike) -> None:
+    """The same command runs a second time on the same store, as when somebody starts it in another terminal."""
+    assert at.again is not None
+    second = at.again()
+    try:
+        output, errors = second.communicate(timeout=SECOND)
+    except subprocess.TimeoutExpired:
+        second.kill()
+        output, errors = second.communicate()
+        errors += f"\nhung for {SECOND} s"
+    at.logs.append(output + errors)
+
+
 def kill_head(at: Strike) -> None:
     """The head dies with its state; the workers lose their cluster."""
     at.box.head.kill()
@@ -169,6 +206,11 @@ def write_protect_cache(at: Strike) -> None:
     node.write_protect(node.cache)
 
 
+def remove_copies(at: Strike) -> None:
+    """A worker's copies of objects vanish while its tasks run, as on a machine that empties its temporary folders."""
+    at.worker().remove_copies()
+
+
 def limit_files(at: Strike) -> None:
     """A worker's processes may open few files until `heal` starts it again."""
     at.worker(for_good=True).limit_files()
@@ -187,6 +229,8 @@ def little_memory(at: Strike) -> None:
 FAULTS: dict[str, Callable[[Strike], None]] = {
     "a link is cut for 5 s": cut_link(5),
     "a link is cut for 60 s": cut_link(60),
+    "a link comes and goes": flap_link,
+    "a link is slow": slow_link,
     "a raylet dies": kill_raylet,
     "a node dies": kill_node,
     "a task's process dies": kill_task,
@@ -195,11 +239,13 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "the head stops for 90 s": stop_for(90, HEAD),
     "a worker cannot reach the head": block_head,
     "the command dies": kill_command,
+    "the command runs twice": run_again,
     "the head dies": kill_head,
     "a cache's disk is full": fill_disk,
     "Ray's disk is full": fill_disk_of_ray,
     "Ray's disk is read-only": write_protect_ray,
     "a cache's disk is read-only": write_protect_cache,
+    "a cache is emptied": remove_copies,
     "shared memory is full": fill_shared_memory,
     "few files may be open": limit_files,
     "a clock is an hour off": wrong_clock,

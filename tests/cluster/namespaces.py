@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INSIDE = "eth0"
+LITTLE_TRAFFIC = "1mbit"
+"""A second, that a slow link lets through."""
 HOST = 254
 """Last number of the address of this machine in each network."""
 NETWORKS = range(1, 5)
@@ -117,6 +119,17 @@ def unblock(name: str, address: str) -> None:
     subprocess.run(
         ["ip", "-n", name, "route", "delete", "blackhole", f"{address}/32"], check=False, capture_output=True
     )
+
+
+def slow_down(name: str) -> None:
+    """Let a namespace send at most LITTLE_TRAFFIC; what does not fit in the queue of 400 ms is dropped."""
+    limit = ["root", "tbf", "rate", LITTLE_TRAFFIC, "burst", "32kbit", "latency", "400ms"]
+    subprocess.run(["tc", "-n", name, "qdisc", "replace", "dev", INSIDE, *limit], check=True, capture_output=True)
+
+
+def speed_up(name: str) -> None:
+    """End `slow_down`, also if it has ended already."""
+    subprocess.run(["tc", "-n", name, "qdisc", "delete", "dev", INSIDE, "root"], check=False, capture_output=True)
 
 
 def pids_in(name: str) -> list[int]:

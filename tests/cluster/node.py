@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import time
 import uuid
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cluster.control_groups import free_memory, limit_memory
-from cluster.namespaces import block, connect, disconnect, pids_in, unblock
+from cluster.namespaces import block, connect, disconnect, pids_in, slow_down, speed_up, unblock
 from ray_nodes import BIN, free_port, without_own_mixproof
 
 if TYPE_CHECKING:
@@ -128,6 +129,19 @@ class Node:
     def unblock(self, other: Node) -> None:
         """End `block`."""
         unblock(self.name, other.address)
+
+    def slow_down(self) -> None:
+        """Let the node send little, and lose what it sends in addition."""
+        slow_down(self.name)
+
+    def speed_up(self) -> None:
+        """End `slow_down`."""
+        speed_up(self.name)
+
+    def remove_copies(self) -> None:
+        """Remove its copies of objects."""
+        for copies in self.cache.iterdir():
+            shutil.rmtree(copies, ignore_errors=True)
 
     def fill_disk(self, folder: Path) -> None:
         """Leave no byte free on a disk of the node, which must be a file system of its own."""

@@ -96,10 +96,12 @@ def run_trial(
     box.remove_copies()
     struck: list[str] = []
     attempts: list[Attempt] = []
+    others: list[str] = []
     started = time.monotonic()
     while not (attempts and attempts[-1].answer) and len(attempts) < COMMANDS + len(faults):
         command = workload.start(box, spec, url)
-        striker = Thread(target=_strike, args=(Strike(box, command, dice, workload.workers), queue, struck))
+        at = Strike(box, command, dice, workload.workers, lambda: workload.start(box, spec, url), others)
+        striker = Thread(target=_strike, args=(at, queue, struck))
         striker.start()
         attempts.append(_finish(command, workload, limit))
         striker.join()
@@ -109,7 +111,7 @@ def run_trial(
         faults=tuple(struck),
         attempts=tuple(attempts),
         seconds=time.monotonic() - started,
-        problems=tuple(_problems(attempts, workload, Store(url), expected)),
+        problems=(*_problems(attempts, workload, Store(url), expected), *_problems_of_others(others)),
     )
 
 
@@ -155,6 +157,13 @@ def _problems(attempts: Sequence[Attempt], workload: Workload, store: Store, exp
         yield f"the same command failed {len(attempts)} times: {last.log[-1500:]}"
     else:
         yield from _differences(lasting(last.answer, store), workload.results(store), expected)
+
+
+def _problems_of_others(logs: Sequence[str]) -> Iterator[str]:
+    """Problems of commands that ran beside the same command: they may be superseded, but neither hang nor crash."""
+    for log in logs:
+        if "Traceback" in log or "hung for" in log:
+            yield f"a second command: {log[-1500:]}"
 
 
 def _differences(said: Mapping[str, Any], found: Mapping[str, bytes], expected: Expected) -> Iterator[str]:

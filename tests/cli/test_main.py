@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +25,15 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 from mixproof.cli.__main__ import main
+main()
+"""
+
+WAITS_A_SECOND = """
+import atexit
+import mixproof.pipeline.cluster.head as head
+from mixproof.cli.__main__ import main
+head.ANSWER_SECONDS = 1.0
+atexit.register(print, "Python ended as usual")
 main()
 """
 
@@ -52,6 +62,25 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(experiment: E
     assert done.returncode == 2
     assert "needs the package torch" in done.stderr and "pip install" in done.stderr and "[train]" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_leaves_a_waiting_thread_behind_ends_at_once_with_its_exit_code(tmp_path: Path) -> None:
+    """Ray's thread, which waits in compiled code, would crash the process while Python ends."""
+    with socket.socket() as stopped:
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
+        address = f"127.0.0.1:{stopped.getsockname()[1]}"
+        command = ["build", write_experiment(tmp_path), "--store", tmp_path / "store", "--address", address]
+        done = subprocess.run(
+            [sys.executable, "-c", WAITS_A_SECOND, *map(str, command)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2, done.stderr
+    assert f"error: no Ray cluster answers at {address}" in done.stderr
+    assert "Python ended as usual" not in done.stdout
 
 
 def test_ctrl_c_stops_a_build_with_a_sentence_and_the_same_command_resumes(tmp_path: Path) -> None:

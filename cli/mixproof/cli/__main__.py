@@ -10,6 +10,8 @@ The list of commands takes its descriptions from the source, without importing t
 from __future__ import annotations
 
 import functools
+import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -110,6 +112,11 @@ def _end(error: MixproofError | SpecError) -> NoReturn:
     stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
     for note in getattr(error, "__notes__", ()):
         stderr.print(escape(note), soft_wrap=True)
+    if isinstance(error, MixproofError) and error.leaves_threads:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.exit_code)  # a thread of Ray that still waits crashes the process while Python ends
     sys.exit(error.exit_code)
 
 

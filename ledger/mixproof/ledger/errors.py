@@ -11,6 +11,8 @@ class MixproofError(Exception):
     """Base of every error that is meant for the user and printed without a traceback."""
 
     exit_code = 1
+    leaves_threads = False
+    """Whether a thread is left in a call that may never return; Python would wait for it, or crash, when it ends."""
 
 
 class RequestError(MixproofError):

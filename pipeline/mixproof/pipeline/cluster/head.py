@@ -63,9 +63,11 @@ def check_head(address: str) -> None:
     except (SilentHeadError, RpcError) as error:
         if isinstance(error, RpcError) and "Timed out" not in str(error):
             return  # what it is, `ray.init` says
-        raise RequestError(
+        failed = RequestError(
             f"no Ray cluster answers at {address}; check --address, and whether its head runs there and is not stopped"
-        ) from error
+        )
+        failed.leaves_threads = isinstance(error, SilentHeadError)
+        raise failed from error
     except AuthenticationError as error:
         raise needs_token(address) from error
     except (RayError, ConnectionError, RuntimeError, ValueError):

@@ -77,3 +77,5 @@ class RayDiedError(MixproofError):
 
 class SilentHeadError(MixproofError):
     """The head of a cluster does not answer."""
+
+    leaves_threads = True

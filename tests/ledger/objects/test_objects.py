@@ -14,11 +14,13 @@ from typing import Any
 import fsspec
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # botocore ships no types
+from s3fs import S3FileSystem  # type: ignore[import-untyped]  # it ships no types
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.files import ByteRange
 from mixproof.ledger.objects.copies import TAGS, TRUSTED_SECONDS
 from mixproof.ledger.objects.object_errors import actionable_errors
+from mixproof.ledger.objects.objects import Objects
 from mixproof.ledger.store import Store
 from mixproof.ledger.store.receipts import cheapest_digits, find_receipts
 from object_store import ObjectStore
@@ -67,6 +69,38 @@ def test_a_prefix_brings_every_file_that_begins_with_it(url: str) -> None:
     shutil.rmtree(Store(url).root)
     prefix = Store(url).folder(f"read/{KEY}/a")
     assert [prefix.with_suffix(end).read_text() for end in (".bin", ".idx")] == ["hello", "index"]
+
+
+def test_names_that_only_begin_alike_are_not_found(url: str, tmp_path: Path) -> None:
+    objects, file = Objects(url), tmp_path / "file"
+    file.touch()
+    for name in ("x.bin", "x.idx", "xy.bin", "x/y.bin", "z"):
+        objects.upload(file, name)
+    assert set(objects.find("x")) == set(objects.find_below("x")) == {"x/y.bin"}
+    assert set(objects.find("")) == {"x.bin", "x.idx", "xy.bin", "x/y.bin", "z"}
+    objects.remove(["x/y.bin"])
+    assert set(objects.find("x")) == {"x.bin", "x.idx"}
+    assert objects.find_below("x") == {}
+    assert set(objects.find("z")) == {"z"}
+    assert set(Objects(url.removesuffix("/store")).find("store/x")) == {"store/x.bin", "store/x.idx"}
+
+
+def test_a_folder_that_does_not_exist_is_listed_by_one_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    original, original_sync = S3FileSystem._call_s3, S3FileSystem.call_s3
+
+    async def counted(system: Any, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  of s3fs
+        calls.append(method)
+        return await original(system, method, *arguments, **options)
+
+    def counted_sync(system: Any, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401  of s3fs
+        calls.append(method)
+        return original_sync(system, method, *arguments, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counted)
+    monkeypatch.setattr(S3FileSystem, "call_s3", counted_sync)
+    assert Store(url).sizes("sealed") == {}
+    assert calls == ["list_objects_v2"]
 
 
 def test_ranges_of_objects_are_read_without_copies(url: str) -> None:

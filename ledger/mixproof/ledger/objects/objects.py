@@ -57,44 +57,82 @@ class Objects:
 
     def find(self, prefix: str) -> dict[str, Found]:
         """Every object whose name, relative to the store, is `prefix` or continues it with `/` or `.`; "" is all."""
+        below = self.find_below(prefix)
+        if below or not prefix:
+            return below
         parent, _, last = prefix.rpartition("/")
         with actionable_errors(self.url):
-            listing = self._system.find(self._path(prefix), detail=True, withdirs=False)
-            if not listing and last:
+            if self._is_s3:
+                pages = self._pages(self._path(prefix), Delimiter="/")
+                found = {name: one for page in pages for name, one in self._found_on(page).items()}
+            else:
+                exact = self.head(prefix)
                 listing = self._system.find(self._path(parent), maxdepth=1, prefix=f"{last}.", detail=True)
-        below = len(self._path("")) + 1
-        found = {path[below:]: _found(info) for path, info in listing.items() if info["type"] == "file"}
-        starts = (f"{prefix}/", f"{prefix}.") if prefix else ("",)
-        return {name: one for name, one in found.items() if name == prefix or name.startswith(starts)}
+                found = self._found_in(listing) | ({} if exact is None else {prefix: exact})
+        return {name: one for name, one in found.items() if name == prefix or name.startswith(f"{prefix}.")}
+
+    def find_below(self, folder: str) -> dict[str, Found]:
+        """Every object below `folder`; "" is all."""
+        return self.find_by_prefix(folder, "")
 
     def find_by_prefix(self, folder: str, prefix: str) -> dict[str, Found]:
         """Every object below `folder` whose name in that folder begins with `prefix`."""
+        start = f"{folder}/{prefix}" if folder else prefix
         with actionable_errors(self.url):
-            listing = self._system.find(self._path(folder), prefix=prefix, detail=True)
-        below = len(self._path("")) + 1
-        found = {path[below:]: _found(info) for path, info in listing.items() if info["type"] == "file"}
-        return {name: one for name, one in found.items() if name.startswith(f"{folder}/{prefix}")}
+            if self._is_s3:  # fsspec's `find` takes two more requests where there is nothing
+                pages = self._pages(f"{self._path('')}/{start}")
+                found = {name: one for page in pages for name, one in self._found_on(page).items()}
+            else:
+                options = {"prefix": prefix} if prefix else {}
+                found = self._found_in(self._system.find(self._path(folder), detail=True, **options))
+        return {name: one for name, one in found.items() if name.startswith(start)}
 
     def first_page(self, folder: str) -> tuple[dict[str, Found], float] | None:
         """The first objects below `folder`, by one request, and the share of its names that they cover.
 
         None if the client cannot list a page, or names are not keys, whose digits show the share.
         """
-        if not self.url.startswith("s3://"):
+        if not self._is_s3:
             return None
-        bucket, _, prefix = f"{self._path(folder)}/".partition("/")
         with actionable_errors(self.url):
-            page = self._system.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LISTED_AT_ONCE)
-        below = len(prefix) - len(folder) - 1
-        found = {
-            each["Key"][below:]: _found({**each, "size": each["Size"], "type": "file"})
-            for each in page.get("Contents", ())
-        }
+            page = next(self._pages(f"{self._path(folder)}/"))
+        found = self._found_on(page)
         if not page["IsTruncated"]:
             return found, 1.0
         last = next(reversed(found)).removeprefix(f"{folder}/")
         share = FIRST_DIGITS.match(last)
         return (found, (int(share[0], 16) + 1) / 16**8) if share else None
+
+    @property
+    def _is_s3(self) -> bool:
+        return self.url.startswith("s3://")
+
+    def _pages(self, start: str, **options: str) -> Iterator[dict[str, Any]]:
+        """The responses of S3 to a listing of the objects whose path begins with `start`."""
+        bucket, _, prefix = start.partition("/")
+        page: dict[str, Any] = {"NextContinuationToken": None}
+        while True:
+            token = page["NextContinuationToken"]
+            more = options if token is None else {**options, "ContinuationToken": token}
+            page = self._system.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LISTED_AT_ONCE, **more)
+            yield page
+            if not page["IsTruncated"]:
+                return
+
+    def _found_on(self, page: dict[str, Any]) -> dict[str, Found]:
+        """The objects of a response of S3, by name."""
+        base = self._path("")
+        own = len(base) - len(base.partition("/")[0])  # a key has no bucket
+        return {
+            each["Key"][own:]: _found({**each, "size": each["Size"]})
+            for each in page.get("Contents", ())
+            if not each["Key"].endswith("/")  # what some tools make for a folder
+        }
+
+    def _found_in(self, listing: dict[str, Any]) -> dict[str, Found]:
+        """The objects of a listing by fsspec, by name."""
+        own = len(self._path("")) + 1
+        return {path[own:]: _found(info) for path, info in listing.items() if info["type"] == "file"}
 
     def folders(self, name: str) -> list[str]:
         """Names of the entries directly below the folder `name`, sorted."""

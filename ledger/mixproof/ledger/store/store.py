@@ -150,7 +150,7 @@ class Store:
     def find(self, folder: str) -> dict[str, Found]:
         """Every file below a folder, by its path in the store; "" is the whole store. Nothing is copied."""
         if self._copies:
-            return self._copies.objects.find(folder)
+            return self._copies.objects.find_below(folder)
         return dict(find_files(self.root, folder))
 
     def sizes(self, folder: str) -> dict[str, int]:

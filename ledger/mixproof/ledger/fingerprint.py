@@ -25,17 +25,17 @@ def plain(value: object) -> object:
     Raises:
         TypeError: for floats and for any other type without a single exact form.
     """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, Fraction):
-        return f"{value.numerator}/{value.denominator}"
+    if isinstance(value, list | tuple):
+        return [item if type(item) in _UNCHANGED else plain(item) for item in value]
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise TypeError(f"keys of a fingerprint must be strings, not {type(name).__name__}: {name!r}")
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [item if type(item) in _UNCHANGED else plain(item) for item in value]
+        return {name: item if type(item) in _UNCHANGED else plain(item) for name, item in value.items()}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Fraction):
+        return f"{value.numerator}/{value.denominator}"
     raise TypeError(f"a {type(value).__name__} has no exact form in a fingerprint: {value!r}")
 
 

@@ -35,10 +35,9 @@ def format_of(url: str, declared: Format | None, *, where: str) -> tuple[Format,
     Raises:
         RequestError: when neither its name nor `declared` gives the format; `where` is the key that lists the file.
     """
-    compression = _PACKED.get(os.path.splitext(url.lower())[1])  # noqa: PTH122 - a URL is not a Path
+    kind, compression = _by_name(url)
     if declared is not None:
         return declared, None if declared in _WHOLE else compression
-    kind = kind_by_name(url)
     if kind is None or (compression and kind in _WHOLE):
         raise RequestError(
             f"{where}: {url}: the format is not clear from the name; known endings are .jsonl, .ndjson, .json, .txt, "
@@ -50,5 +49,11 @@ def format_of(url: str, declared: Format | None, *, where: str) -> tuple[Format,
 
 def kind_by_name(name: str) -> Format | None:
     """The format by a file's name; None if the name does not show it."""
-    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a name is not a Path
-    return _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in _PACKED else suffix)  # noqa: PTH122 - as above
+    return _by_name(name)[0]
+
+
+def _by_name(name: str) -> tuple[Format | None, Compression | None]:
+    """What a name, or a URL, shows of the format and compression of its file."""
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a URL is not a Path; called for each file
+    compression = _PACKED.get(suffix)
+    return _SUFFIXES.get(suffix if compression is None else os.path.splitext(stem)[1]), compression  # noqa: PTH122

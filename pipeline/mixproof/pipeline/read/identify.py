@@ -44,17 +44,18 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
         RequestError: when a file changes while it is hashed, or has changed since it was found.
     """
     seen_of = {file.url: _seen(file) for file in with_their_attributes(files)}
+    remembered = {url: _remembered(seen) for url, seen in seen_of.items()}
     known = _known(store)
-    new = sorted(seen for seen in seen_of.values() if _remembered(seen) not in known)
+    new = sorted(seen for url, seen in seen_of.items() if remembered[url] not in known)
     is_small = not cluster.is_shared and len(new) <= BATCH_FILES and sum(seen[1] for seen in new) < SMALL_BYTES
     here = [seen for seen in new if is_of_this_process(seen[0]) or (is_small and not is_remote(seen[0]))]
     for batch in _shared(here):
         known.update(_hash_batch(store, batch))
-    calls = [(store, batch) for batch in _shared([seen for seen in new if _remembered(seen) not in known])]
+    calls = [(store, batch) for batch in _shared([seen for seen in new if remembered[seen[0]] not in known])]
     sizes = [sum(size for _, size, *_ in batch) for _, batch in calls]
     for hashed in cluster.run(_hash_batch, calls, label="identify", call_bytes=sizes):
         known.update(hashed)
-    return {url: known[_remembered(seen)] for url, seen in seen_of.items()}
+    return {url: known[seen] for url, seen in remembered.items()}
 
 
 def recall(files: Iterable[InputFile], store: Store) -> dict[str, str]:

@@ -81,7 +81,7 @@ def files_of_parts(spec: Spec, files: Files) -> dict[str, tuple[InputFile, ...]]
     found = {}
     for name, source in spec.sources.items():
         whole = source.of if isinstance(source, SplitSource) else name
-        found[name] = tuple(replace(file, source=name) for file in files[whole])
+        found[name] = files[name] if whole == name else tuple(replace(file, source=name) for file in files[whole])
     return found
 
 

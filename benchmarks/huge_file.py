@@ -1,15 +1,17 @@
-"""What one huge file takes: plain and compressed JSON lines, Parquet, WET, documents of 100 MB, documents of one word.
+"""What one huge file takes: plain and compressed JSON lines, Parquet, WET, very long documents, documents of one word.
 
     python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz members zst ...] [--kill] [--audit]
+    python benchmarks/huge_file.py FOLDER --shapes long [--long 100] [--megabytes 600]
 
 Each shape is one file of `--megabytes` MB of text. `jsonl`, `gz` (one member), `members` (a gzip member for every 100
 lines), `zst`, `parquet` (groups of 10,000 rows), `group` (Parquet, one row group) and `wet` (a gzip member for every
-record) hold documents of FOLDER, `long` documents of 100 MB, `words` documents of one made-up word each. It is built by
-`mixproof build`, with exact deduplication, held-out sets and decontamination, and a tokenizer that is trained
-beforehand. With `--kill` the build is run again in an empty store and killed after half of its time, and the build that
-resumes is reported too; both must have the same build id. With `--audit` the build is audited from its raw file, with a
-tenth of the documents. Reported are CPU seconds of all processes, wall time, peak memory of the command and of its
-largest worker.
+record) hold documents of FOLDER, `words` documents of one made-up word each. Those of `long` have `--long` MB; their
+texts are of FOLDER with the words of each passage in an order of its own, so that no two documents share n-grams, and
+one of them is held out. It is built by `mixproof build`, with exact deduplication, held-out sets and decontamination,
+and a tokenizer that is trained beforehand. With `--kill` the build is run again in an empty store and killed after half
+of its time, and the build that resumes is reported too; both must have the same build id. With `--audit` the build is
+audited from its raw file, with a tenth of the documents. Reported are CPU seconds of all processes, wall time, peak
+memory of the command and of its largest worker.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ import zstandard
 from command_cost import HEADER, cost_of, line_of
 from growth import documents_of, write_tokenizer
 
-LONG_BYTES = 100_000_000
 ROW_GROUP = 10_000
 MEMBER_LINES = 100
 SHAPES = ("jsonl", "gz", "members", "zst", "parquet", "group", "wet", "long", "words")
@@ -56,34 +57,36 @@ train: {{sequence_length: 512, proxies: {{nano: {{tokens: 1M, global_batch_size:
 """
 
 
-def texts_of_shape(shape: str, texts: Sequence[str], size: float) -> Iterator[str]:
-    """Different documents of a shape, `size` bytes of them."""
+def texts_of_shape(shape: str, texts: Sequence[str], size: float, long_bytes: float) -> Iterator[str]:
+    """Different documents of a shape, `size` bytes of them; a long one has `long_bytes`."""
     written = 0
-    for text in _endless(shape, texts):
+    for text in _endless(shape, texts, long_bytes):
         yield text
         written += len(text.encode())
         if written >= size:
             return
 
 
-def _endless(shape: str, texts: Sequence[str]) -> Iterator[str]:
+def _endless(shape: str, texts: Sequence[str], long_bytes: float) -> Iterator[str]:
     if shape == "words":
         yield from (f"w{number:x}" for number in itertools.count())
     order = random.Random(2)  # noqa: S311  a fixed order
     for turn in itertools.count():
         if shape == "long":
-            parts, size = [f"{turn}\n"], 0
-            while size < LONG_BYTES:
-                parts.append(order.choice(texts))
-                size += len(parts[-1].encode())
-            yield "\n\n".join(parts)
+            passages, size = [], 0
+            while size < long_bytes:
+                words = order.choice(texts).split()
+                order.shuffle(words)
+                passages.append(" ".join(words))
+                size += len(passages[-1].encode())
+            yield "\n\n".join(passages)
         else:
             yield from (f"{turn} {text}" for text in texts)
 
 
-def write_huge(shape: str, texts: Sequence[str], size: float, folder: Path) -> Path:
+def write_huge(shape: str, texts: Sequence[str], size: float, long_bytes: float, folder: Path) -> Path:
     """Write one file of a shape."""
-    documents = texts_of_shape(shape, texts, size)
+    documents = texts_of_shape(shape, texts, size, long_bytes)
     if shape in ("parquet", "group"):
         return _write_parquet(documents, folder / "huge.parquet", ROW_GROUP if shape == "parquet" else None)
     path = folder / NAMES.get(shape, "huge.jsonl")
@@ -144,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=float, default=1000)
+    parser.add_argument("--long", type=float, default=100, help="MB of each document of the shape `long`")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--kill", action="store_true")
     parser.add_argument("--audit", action="store_true")
@@ -157,7 +161,7 @@ def main() -> None:
             folder = Path(work) / shape
             folder.mkdir()
             spec, store = folder / "spec.yaml", folder / "store"
-            file = write_huge(shape, texts, given.megabytes * 1e6, folder)
+            file = write_huge(shape, texts, given.megabytes * 1e6, given.long * 1e6, folder)
             spec.write_text(SPEC.format(file=file, tokenizer=tokenizer))
             cost = cost_of(store, "build", str(spec))
             print(line_of(shape, cost), f"file {file.stat().st_size / 1e6:,.0f} MB", flush=True)

@@ -34,7 +34,7 @@ from mixproof.pipeline.steps.filters.repeats import (
 from mixproof.pipeline.steps.segmentation import memo
 from mixproof.pipeline.steps.segmentation.words import splitter_of
 from mixproof.pipeline.words import words
-from mixproof.pipeline.words.words import word_blocks, word_hashes
+from mixproof.pipeline.words.words import long_word_hashes, word_blocks, word_hashes
 
 SKETCH = Sketch(ngram=5, bands=6, rows=2)
 PROSE = "The question, whether it was so, was asked and answered by the owner of the café: no.\n"
@@ -63,8 +63,10 @@ def test_the_blocks_of_a_text_have_its_words_and_its_minima(text: str) -> None:
         patch.setattr(words, "SEARCHED_CHARS", 2)
         patch.setattr(words, "BATCH_CHARS", 7)
         blocks = list(word_blocks(text.encode()))
+        joined = long_word_hashes(text.encode())
         cut = word_hashes([text])
     assert [value for block in blocks for value in block.tolist()] == whole.values.tolist() == cut.values.tolist()
+    assert joined.tolist() == whole.values.tolist()
     found, number = minima_of_blocks(blocks, SKETCH)
     assert number == len(whole.values)
     assert found.tolist() == minima(grams(whole, SKETCH.ngram), SKETCH.minima).tolist()

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 import xxhash
 
 from mixproof.ledger.account import Count, check_chain
+from mixproof.pipeline.heldout import document_matches
+from mixproof.pipeline.words import words
 
 ReadRoom = Callable[..., Any]
 
@@ -142,6 +145,24 @@ def test_shards_change_nothing_that_is_kept_or_counted(read_room: ReadRoom) -> N
         made = room.decontaminate(room.create(tokens=1, min_documents=1))
         results.append(({name: room.texts(name, made.train[name]) for name in sources}, made.rows))
     assert results[0] == results[1]
+
+
+def test_long_documents_are_searched_one_by_one_with_the_same_result(
+    read_room: ReadRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = smallest(TEXTS)
+    long = " ".join([document(300, 400), *held.split()[5:], document(301, 400)])
+    sources = {"a": [[*TEXTS[:9], long, *TEXTS[9:], long[1:]]]}
+    results = []
+    for store in ("whole", "in blocks"):
+        room = read_room(sources, store=store)
+        made = room.decontaminate(room.create(tokens=1, min_documents=1))
+        results.append((room.texts("a", made.train["a"]), made.rows))
+        monkeypatch.setattr(words, "LONG_BYTES", 100)
+        monkeypatch.setattr(document_matches, "LONG_BYTES", 400)
+        monkeypatch.setattr(document_matches, "BATCH_BYTES", 400)
+    assert results[0] == results[1]
+    assert results[0][1]["a"].dropped == {"heldout_overlap": Count(documents=2, bytes=2 * len(long) - 1)}
 
 
 def test_finished_work_is_not_done_again_and_another_overlap_keeps_the_index(read_room: ReadRoom) -> None:

@@ -175,7 +175,7 @@ def _search_shard(store: Store, search: Search, shard: ShardToSearch, outputs: O
     rows: list[dict[str, Any]] = []
     listed: list[tuple[Any, ...]] = []
     for batch in read_batches(store, folder):
-        candidates = np.flatnonzero(kept[batch.first : batch.first + len(batch.texts)])
+        candidates = np.flatnonzero(kept[batch.first : batch.first + len(batch)])
         size += int(batch.sizes[candidates].sum())
         for found in search.documents(batch, candidates):
             kept[batch.first + found.row] = False

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of
 from mixproof.pipeline.read.shards import DOCUMENTS
-from mixproof.pipeline.words.ngrams import Ragged
-from mixproof.pipeline.words.words import word_hashes
+from mixproof.pipeline.read.texts import batches_of, utf8_of
+from mixproof.pipeline.words.ngrams import Ragged, one_row
+from mixproof.pipeline.words.words import LONG_BYTES, long_word_hashes, word_hashes
 
 from .heldout_set import PROMPT_HASH
 from .match_lists import match_rows
@@ -56,20 +57,36 @@ null if the shard is of one file; `match` is `heldout/<source>` or `evaluation/<
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive rows of a shard."""
+    """Consecutive rows of a shard. No string is made of a whole long text unless its document is dropped."""
 
     first: int
     """Index in the shard of the first row."""
     columns: dict[str, list[Any]]
+    """All but the texts."""
+    data: pa.Buffer
+    """The texts, UTF-8."""
+    bounds: NDArray[np.int64]
+    """int64 [rows + 1]: the text of row i is `data[bounds[i]:bounds[i + 1]]`."""
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
 
     def row(self, number: int) -> dict[str, Any]:
-        """The columns of one row."""
-        return {name: column[number] for name, column in self.columns.items()}
+        """The columns of one row, with its text."""
+        row = {name: column[number] for name, column in self.columns.items()}
+        return {**row, "text": self._text(number).decode()}
 
-    @property
-    def texts(self) -> list[str]:
-        """The texts."""
-        return self.columns["text"]
+    def words(self, rows: NDArray[np.int64]) -> Ragged:
+        """The words of the texts of some rows."""
+        texts = [self._text(row) for row in rows.tolist()]
+        if len(texts) == 1 and len(texts[0]) > LONG_BYTES:
+            return one_row(long_word_hashes(texts[0]))
+        return word_hashes([text.decode() for text in texts])
+
+    def _text(self, row: int) -> bytes:
+        start, end = int(self.bounds[row]), int(self.bounds[row + 1])
+        text: bytes = self.data.slice(start, end - start).to_pybytes()
+        return text
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -81,12 +98,16 @@ def read_batches(store: Store, folder: str) -> Iterator[Batch]:
     """Yield the rows of a shard, about BATCH_BYTES of text at a time."""
     row = 0
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
-        for group in range(file.num_row_groups):
-            table = file.read_row_group(group)
-            blocks = np.cumsum(array_of(table["text_bytes"])) // BATCH_BYTES
-            bounds = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(blocks)]
+        for part in batches_of(file):
+            sizes = array_of(part["text_bytes"])
+            blocks = np.cumsum(sizes) // BATCH_BYTES
+            changes = np.flatnonzero(np.diff(blocks) | (sizes[:-1] > LONG_BYTES))  # a long text is on its own
+            bounds = [0, *(changes + 1).tolist(), len(blocks)]
+            others = part.drop_columns(["text"])
+            data, text_bounds = utf8_of(part["text"])
             for first, last in pairwise(bounds):
-                yield Batch(row + first, table.slice(first, last - first).to_pydict())
+                columns = others.slice(first, last - first).to_pydict()
+                yield Batch(row + first, columns, data, text_bounds[first : last + 1])
             row += len(blocks)
 
 
@@ -114,7 +135,7 @@ class Search:
 
     def documents(self, batch: Batch, candidates: NDArray[np.int64]) -> Iterator[Dropped]:
         """Yield the documents to drop among the rows `candidates` of a batch, in order."""
-        words = word_hashes([batch.texts[row] for row in candidates])
+        words = batch.words(candidates)
         found = self._overlaps(batch, candidates, words)
         asked: dict[int, list[Match]] = {}
         if self.questions is not None:

@@ -74,10 +74,24 @@ def word_blocks(text: bytes) -> Iterator[NDArray[np.uint64]]:
     Concatenated, the blocks are the row that `word_hashes` gives. A word is never cut, so one longer than a block makes
     a longer block.
     """
+    for block in _blocks(text):
+        yield word_hashes_of_utf8(block, np.array([0, len(block)])).values
+
+
+def long_word_hashes(text: bytes) -> NDArray[np.uint64]:
+    """Hash every word of one long text, like `word_hashes`, with little memory besides the hashes: uint64 [words]."""
+    hashes = bytearray()  # grows in place, where joining arrays would take twice their size
+    for block in _blocks(text):
+        hashes += word_hashes([block.decode()]).values.data
+    return np.frombuffer(hashes, dtype=np.uint64)
+
+
+def _blocks(text: bytes) -> Iterator[bytes]:
+    """Cut one text into blocks of about LONG_BYTES, and no word."""
     start = 0
     while start < len(text):
         end = _end_of_block(text, start)
-        yield word_hashes_of_utf8(text[start:end], np.array([0, end - start])).values
+        yield text[start:end]
         start = end
 
 

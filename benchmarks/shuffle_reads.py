@@ -21,8 +21,8 @@ from mixproof.pipeline.semantic.assignment import PROBES
 from mixproof.pipeline.semantic.cell_ranges import CELL_DTYPE
 from mixproof.pipeline.semantic.cell_ranges import RANGE_RECORDS as CELL_RECORDS
 from mixproof.pipeline.semantic.cell_ranges import range_count as cell_range_count
-from mixproof.pipeline.semantic.centroids import cell_count
-from mixproof.pipeline.semantic.neighbours import CHUNK
+from mixproof.pipeline.semantic.fine_cells import fine_cell_count
+from mixproof.pipeline.semantic.range_tasks import CHUNK
 from mixproof.pipeline.shuffle.document_rows import DocumentRows
 from mixproof.pipeline.shuffle.fetch import NEEDED_DTYPE
 from mixproof.pipeline.shuffle.merge import MERGE_BYTES
@@ -62,7 +62,7 @@ def fetched(table: DocumentRows, tasks: int, needed: float, shards: int) -> tupl
 
 def show_semantic(documents: int, shards: int) -> None:
     """Print the row of semantic deduplication for a size."""
-    cells = cell_count(documents)
+    cells = fine_cell_count(documents)
     records = documents * min(PROBES, cells)
     ranges = cell_range_count(records, cells)
     table = DocumentRows("", "", documents, "", np.dtype(np.int16), DIMENSIONS)

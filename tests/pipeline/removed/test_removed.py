@@ -19,13 +19,14 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup, ParagraphDedup
 from mixproof.mixtures.blocks.source import Source, Step
 from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.dedup import kept_ids
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
-from mixproof.pipeline.removed import kept_ids, removed
+from mixproof.pipeline.removed import removed
 from mixproof.pipeline.removed.pieces import REMOVED_SCHEMA
 from mixproof.pipeline.shuffle import document_rows, plan
 

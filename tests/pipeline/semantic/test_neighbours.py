@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -15,11 +16,12 @@ from threadpoolctl import threadpool_limits
 from mixproof.pipeline.clusters.embed import directions
 from mixproof.pipeline.dedup.edges import Pairs, forest
 from mixproof.pipeline.group import Documents
-from mixproof.pipeline.semantic import keepers, neighbours
-from mixproof.pipeline.semantic.assignment import nearest_cells, records_of
+from mixproof.pipeline.semantic import fine_cells, keepers, large_cells, neighbours
+from mixproof.pipeline.semantic.assignment import records_of
 from mixproof.pipeline.semantic.cell_ranges import CellRanges
 from mixproof.pipeline.semantic.centroids import MOST_CELLS, ONE_CELL, cell_count
 from mixproof.pipeline.semantic.documents import Block, cosines
+from mixproof.pipeline.semantic.nearest import FineCells, largest, nearest, nearest_fine
 from mixproof.pipeline.semantic.vectors import LENGTH
 from mixproof.pipeline.shuffle.gather import bounds_of
 
@@ -76,6 +78,48 @@ def test_blocks_of_any_size_connect_what_all_pairs_connect(
     found = neighbours.neighbours(documents, load_from(np.repeat(vectors, 3, axis=0)), float(threshold), block)
     expected = documents[trees_of(pairs_of(vectors, threshold))]
     assert trees_of(found).tolist() == expected.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(FEW, THRESHOLDS, st.integers(1, 9), st.integers(1, 3))
+def test_a_cell_that_is_divided_among_tasks_is_connected_as_if_it_were_whole(
+    rows: list[tuple[int, ...]], threshold: Fraction, size: int, block: int
+) -> None:
+    vectors, load = vectors_of(rows), load_from(vectors_of(rows))
+    parts = np.array_split(np.arange(len(vectors)), range(size, len(vectors), size))
+    found = [neighbours.neighbours(part, load, float(threshold), block) for part in parts]
+    found += [
+        neighbours.neighbours_between(one, other, load, float(threshold), block)
+        for one, other in combinations(parts, 2)
+    ]
+    assert trees_of(np.concatenate(found)).tolist() == trees_of(pairs_of(vectors, threshold)).tolist()
+
+
+def test_the_largest_cells_of_a_range_are_taken_out_until_one_task_can_compare_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cells = [np.arange(size) for size in (3, 9, 4, 6, 2)]  # 3, 36, 6, 15 and 1 pairs
+    for pairs, taken in ((61, []), (60, [9]), (25, [9]), (24, [9, 6]), (9, [9, 4, 6]), (0, [3, 9, 4, 6, 2])):
+        monkeypatch.setattr(large_cells, "TASK_PAIRS", pairs)
+        ordinary, large = large_cells.divided(cells)
+        assert [len(each) for each in large] == taken
+        assert sorted([*map(len, ordinary), *map(len, large)]) == [2, 3, 4, 6, 9]
+
+
+def test_documents_that_are_all_alike_are_multiplied_once_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[Block] = []
+    similar = Block.similar
+
+    def counted(block: Block, other: Block, threshold: float) -> NDArray[np.bool_]:
+        compared.append(other)
+        return similar(block, other, threshold)
+
+    monkeypatch.setattr(Block, "similar", counted)
+    monkeypatch.setattr(neighbours, "PENDING", 0)
+    vectors = vectors_of([(100, number, 1) for number in range(20)])
+    found = neighbours.neighbours(np.arange(20), load_from(vectors), 0.5, 2)
+    assert len(compared) == 10  # of 55 pairs of blocks: the first with each
+    assert found.tolist() == [[0, number] for number in range(1, 20)]
 
 
 @settings(max_examples=25, deadline=None)
@@ -142,7 +186,44 @@ def test_a_document_is_in_its_nearest_cells_and_a_zero_vector_in_none() -> None:
     assert list(zip(cells.tolist(), rows.tolist(), strict=True)) == [(0, 0), (3, 0), (1, 0), (2, 1), (0, 1), (1, 1)]
     cells, rows = records_of(vectors, np.zeros((0, 0), np.int16))
     assert (cells.tolist(), rows.tolist()) == ([0, 0], [0, 1])  # one cell holds all
-    assert nearest_cells(np.array([[1, 5, 5]], np.float32), 2).tolist() == [[1], [2]]
+    assert [each.tolist() for each in largest(np.array([[1, 5, 5]], np.float32), 2)] == [[[1], [2]], [[5], [5]]]
+
+
+@settings(max_examples=25)
+@given(FEW, FEW, st.lists(st.integers(1, 4), min_size=1, max_size=6), st.integers(1, 4))
+def test_fine_cells_of_all_coarse_cells_are_searched_as_if_there_were_no_coarse_ones(
+    rows: list[tuple[int, ...]], centroids: list[tuple[int, ...]], sizes: list[int], number: int
+) -> None:
+    vectors, fine = vectors_of(rows), vectors_of((centroids * sum(sizes))[: sum(sizes)])  # with ties
+    cells = FineCells(fine, np.append(0, np.cumsum(sizes)))
+    every = np.repeat(np.arange(len(sizes))[:, None], len(vectors), axis=1)
+    found = nearest_fine(vectors, every, cells, number)
+    expected = nearest(vectors, fine, number)
+    assert found[: len(expected)].tolist() == expected.tolist()
+    assert (found[len(expected) :] == -1).all()
+    one = nearest_fine(vectors, every[-1:], cells, number)[0]
+    last = nearest(vectors, fine[-sizes[-1] :], 1)[0] + sum(sizes[:-1])
+    assert one.tolist() == last.tolist()
+
+
+def test_a_coarse_cell_is_divided_into_one_fine_cell_for_so_many_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = directions(np.rint(np.random.default_rng(0).standard_normal((900, 8)) * 1000), LENGTH).astype(np.int16)
+    found = [fine_cells.fine_centroids(points[:size]) for size in (1, 16, 17, 160)]
+    assert [len(each) for each in found] == [1, 1, 2, 10]
+    whole = fine_cells.fine_centroids(points)
+    monkeypatch.setattr(fine_cells, "MOST_AT_ONCE", 10)
+    steps = fine_cells.fine_centroids(points)
+    assert len(whole) == 57 and 57 <= len(steps) < 57 + 7  # in 7 groups, each of which rounds up
+    near = [(points.astype(np.int64) @ each.T).max(axis=1).mean() for each in (whole, steps)]
+    assert near[1] > 0.97 * near[0]
+    assert len(fine_cells.fine_centroids(np.repeat(points[:1], 500, axis=0))) == 1
+
+
+def test_the_sample_of_fine_cells_grows_with_the_documents_and_so_do_its_tasks() -> None:
+    assert fine_cells.sample_bound() == 2**64 // 128
+    assert fine_cells.FEW == 8_388_608 == fine_cells.FINE_CELL * MOST_CELLS
+    counts = [(fine_cells.fine_cell_count(size), fine_cells.partition_count(size)) for size in (10**6, 10**7, 10**9)]
+    assert counts == [(1414, 1), (4882, 2), (488_281, 128)]
 
 
 def test_cells_are_one_up_to_a_limit_and_then_grow_with_the_root_of_the_documents() -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,7 +25,7 @@ from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
-from mixproof.pipeline.semantic import cell_ranges, centroids, make_centroids
+from mixproof.pipeline.semantic import cell_ranges, centroids, fine_cells, large_cells, make_centroids, twin_lists
 from mixproof.pipeline.semantic.semantic import DeduplicatedSemantically, deduplicate_semantically
 from mixproof.pipeline.semantic.vectors import semantic_table
 from mixproof.pipeline.shuffle import document_rows, plan
@@ -188,13 +189,16 @@ def test_many_shards_are_regrouped_to_the_same_bytes_and_a_search_resumes_with_w
     texts = [" ".join(chosen.choices(words, k=chosen.choice([2, 3, 8]))) + f" number {n}" for n in range(36)]
     sources = {"a": [texts[:12], texts[12:20]], "b": [texts[20:]]}
     results = []
-    settings_of = {"direct": (1 << 16, 128, 1024), "one": (0, 3, 2)}
-    for store, (openings, run_shards, fan_in) in settings_of.items():
+    settings_of = {"direct": (1 << 16, 128, 1024, 10**6), "blocks": (1 << 16, 128, 1024, 2), "one": (0, 3, 2, 2)}
+    for store, (openings, run_shards, fan_in, pairs) in settings_of.items():
         for module, name, value in (
             (plan, "MOST_OPENINGS", openings),
             (plan, "RUN_SHARDS", run_shards),
             (plan, "FAN_IN", fan_in),
             (plan, "RUN_BYTES", 500),
+            (large_cells, "TASK_PAIRS", pairs),
+            (large_cells, "BLOCK_DOCUMENTS", 2),
+            (twin_lists, "PART_ROWS", pairs),
             (document_rows, "BLOCK_BYTES", 16 * 8 * 2),
             (cell_ranges, "RANGE_RECORDS", 8),
             (centroids, "ONE_CELL", 2),
@@ -204,11 +208,14 @@ def test_many_shards_are_regrouped_to_the_same_bytes_and_a_search_resumes_with_w
         ):
             monkeypatch.setattr(module, name, value)
         results.append(decided(run(tmp_path, make_spec, sources, shard_bytes=160, store=store, keep=["b"])))
-    assert results[0] == results[1]
+    assert results[0] == results[1] == results[2]
     assert sum(row.documents for row in results[0][1].matrix) > 4
-    direct, one = (Store(tmp_path / name) for name in settings_of)
-    for name in ("centroids.npy", "forest.npy", "keep.npy", "twins.parquet"):
-        assert outputs(direct, name) == outputs(one, name) != {}
+    direct, blocks, one = (Store(tmp_path / name) for name in settings_of)
+    for name in ("centroids.npy", "keep.npy", "twins.parquet"):
+        assert outputs(direct, name) == outputs(blocks, name) == outputs(one, name) != {}
+    assert len(outputs(blocks, "part.parquet")) > 2 and not outputs(direct, "part.parquet")
+    ranges = outputs(direct, "forest.npy")  # beside these are the forests of blocks of large cells
+    assert ranges.items() < outputs(blocks, "forest.npy").items() == outputs(one, "forest.npy").items()
     for name in ("losers.npy", "cosines.npy"):  # with many shards, blocks have lists of their own
         assert {} != outputs(direct, name).items() < outputs(one, name).items()
     assert len(outputs(one, "forest.npy")) > 4 and len(outputs(one, "losers.npy")) > 2
@@ -223,7 +230,35 @@ def test_many_shards_are_regrouped_to_the_same_bytes_and_a_search_resumes_with_w
     again = run(tmp_path, make_spec, sources, shard_bytes=160, store="one", keep=["b"])
     assert decided(again) == results[0]
     assert not list(one.root.glob("semantic/*/records.bin"))  # no forest is missing, so no run is needed
-    lost = one.root / "semantic" / min(forests)
+    lost = one.root / "semantic" / min(ranges)
     (lost / "forest.npy").unlink()
     assert decided(run(tmp_path, make_spec, sources, shard_bytes=160, store="one", keep=["b"])) == results[0]
     assert outputs(one, "forest.npy") == forests
+
+
+def test_cells_that_are_divided_find_the_same_in_any_shards_and_connect_what_one_cell_does(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = random.Random(7)  # noqa: S311  a fixed choice
+    texts = [" ".join(chosen.choices(TOPICS[topic], k=9)) + f" number {n}" for n in range(20) for topic in TOPICS]
+    sources = {"a": [texts[:20], texts[20:]]}
+    left, _, _ = run(tmp_path, make_spec, sources, store="whole")
+    for module, name, value in (
+        (centroids, "ONE_CELL", 2),
+        (centroids, "MOST_CELLS", 4),
+        (fine_cells, "FEW", 8),
+        (fine_cells, "FINE_CELL", 16),
+        (fine_cells, "TASK_SAMPLE", 20),
+        (fine_cells, "SAMPLE_PER_CELL", 4),
+        (make_centroids, "SHARDS_PER_TASK", 3),
+        (cell_ranges, "RANGE_RECORDS", 50),
+    ):
+        monkeypatch.setattr(module, name, value)
+    results = []
+    for store, shard_bytes, openings in (("one", 10**8, 1 << 16), ("many", 300, 1 << 16), ("regrouped", 300, 0)):
+        monkeypatch.setattr(plan, "MOST_OPENINGS", openings)
+        results.append(decided(run(tmp_path, make_spec, sources, shard_bytes=shard_bytes, store=store)))
+        assert 4 < len(np.load(next((tmp_path / store).glob("semantic/*/fine.npy")))) < 30
+    assert results[0][0] == results[1][0] == results[2][0] == left
+    assert results[0][1].twins == results[1][1].twins and results[1] == results[2]
+    assert 3 <= len(left["a"]) < len(texts)

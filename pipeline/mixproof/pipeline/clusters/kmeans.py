@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .embed import UNIT, directions
 
 ITERATIONS = 12
+POINTS_AT_ONCE = 4096
 _ONE = UNIT * UNIT
 
 
@@ -43,7 +44,10 @@ def spherical_kmeans(points: NDArray[np.int16], weights: NDArray[np.int64], numb
 
 def nearest(points: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDArray[np.int64]:
     """The index of the nearest centroid of each point."""
-    found: NDArray[np.int64] = np.argmax(points @ centroids.T, axis=1)
+    found = np.empty(len(points), np.int64)
+    for first in range(0, len(points), POINTS_AT_ONCE):
+        part = slice(first, first + POINTS_AT_ONCE)
+        np.argmax(points[part] @ centroids.T, axis=1, out=found[part])
     return found
 
 
@@ -58,8 +62,10 @@ def _starts(points: NDArray[np.float64], weights: NDArray[np.int64], number: int
         place = int(mass[-1]) * _fixed(len(chosen)) >> 64
         index = int(np.searchsorted(mass, place, side="right"))
         chosen.append(index)
-        distances = np.minimum(distances, np.maximum(_ONE - points @ points[index], 0))
-        distances[(points == points[index]).all(axis=1)] = 0
+        products = points @ points[index]
+        distances = np.minimum(distances, np.maximum(_ONE - products, 0))
+        alike = np.flatnonzero(products == products[index])  # equal points have equal products
+        distances[alike[(points[alike] == points[index]).all(axis=1)]] = 0
     return chosen
 
 

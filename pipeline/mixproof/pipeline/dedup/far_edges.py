@@ -40,7 +40,7 @@ def list_buckets(bands: Ranges, table: DocumentRows, shuffle: Shuffle) -> tuple[
         return [(shuffle.store, key, bands, number, table) for key, number in missing.items()]
 
     found = run_missing(shuffle.store, STAGE, work, calls, find_buckets, shuffle.cluster, shuffle.label)
-    return list(work), fetch(list(work), found, table, shuffle)
+    return list(work), fetch(list(work), found, len(work), table, shuffle)
 
 
 def find_buckets(store: Store, key: str, bands: Ranges, number: int, table: DocumentRows) -> None:
@@ -55,7 +55,7 @@ def find_buckets(store: Store, key: str, bands: Ranges, number: int, table: Docu
         ):
             with attempt.path(name).open("wb") as file:
                 np.save(file, values, allow_pickle=False)
-        write_needed(attempt, number, np.unique(members), table)
+        write_needed(attempt, {number: np.unique(members)}, table)
         attempt.commit()
 
 

@@ -84,13 +84,13 @@ def _fetch(trees: Receipt, table: DocumentRows, shuffle: Shuffle) -> str:
 
     label = f"{table.stage} keepers"
     found = run_missing(shuffle.store, table.stage, lists, calls, list_documents, shuffle.cluster, label)
-    return fetch(list(lists), found, table, shuffle)
+    return fetch(list(lists), found, len(lists), table, shuffle)
 
 
 def list_documents(store: Store, key: str, trees: str, part: int, table: DocumentRows) -> None:
     """Write the list of the documents in one file of trees."""
     with store.attempt(table.stage, key) as attempt:
-        write_needed(attempt, part, np.unique(_trees(store, table.stage, trees, part)), table)
+        write_needed(attempt, {part: np.unique(_trees(store, table.stage, trees, part))}, table)
         attempt.commit()
 
 

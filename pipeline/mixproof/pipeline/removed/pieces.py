@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
@@ -18,6 +15,7 @@ from mixproof.pipeline.cells.keep_shards import STAGE as KEEP
 from mixproof.pipeline.cells.survey import STAGE as CELLS
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers, read_whole, table_of
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins, read_keepers
+from mixproof.pipeline.dedup.kept_ids import ReadKeepers, load_shards
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.paragraphs.dropped_documents import paragraph_twins
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
@@ -28,7 +26,6 @@ from mixproof.pipeline.semantic.twin_lists import semantic_twins
 from mixproof.pipeline.substrings.cutting import substring_twins
 
 STAGE = "removed"
-SHARDS = "shards.json"
 BATCH_ROWS = 64 * 1024
 
 REMOVED_SCHEMA = pa.schema(
@@ -96,19 +93,6 @@ class Difference:
 Piece = RemovalList | Duplicates | Difference
 
 
-def save_shards(store: Store, key: str, shards: Sequence[Shard]) -> None:
-    """Write the list of a group's shards under `key`, unless it is in the store."""
-    if store.receipt(STAGE, key) is None:
-        with store.attempt(STAGE, key) as attempt:
-            attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
-            attempt.commit()
-
-
-def load_shards(store: Store, key: str) -> list[Shard]:
-    """Read the list of a group's shards."""
-    return [Shard(**each) for each in orjson.loads(store.path(f"{STAGE}/{key}/{SHARDS}").read_bytes())]
-
-
 def listed_rows(store: Store, piece: RemovalList) -> Iterator[pa.Table]:
     """Yield the rows of a list that a stage wrote, in tables of REMOVED_SCHEMA."""
     columns = ["record", "reason"]
@@ -152,10 +136,6 @@ def difference_rows(store: Store, piece: Difference) -> pa.Table:
     return table_of(rows, REMOVED_SCHEMA)
 
 
-ReadKeepers = Callable[[Store, Sequence[Shard], NDArray[Any]], pa.Table]
-"""Gives file, record and id of the document kept instead of each duplicate (TWIN_DTYPE): IDS_SCHEMA."""
-
-
 def duplicate_rows(
     store: Store, group: str, pieces: Sequence[Duplicates], read_kept: ReadKeepers = read_keepers
 ) -> Iterator[pa.Table]:
@@ -163,7 +143,7 @@ def duplicate_rows(
 
     The keepers of all pieces are looked up together, so each of their shards is opened once.
     """
-    shards = load_shards(store, group)
+    shards = load_shards(store, STAGE, group)
     found = twins_in(store, pieces, shards)
     kept = read_kept(store, shards, np.concatenate([each.rows for each in found]))
     names = {NO_KEEPER: None} | {index: shard.source for index, shard in enumerate(shards)}

@@ -6,7 +6,7 @@ Not listed are records of other parts of a split source, because these parts hav
 `megatron:` sources have no list.
 Memory: about 200 bytes for each row of a file, plus the names of the group's shards.
 
-Where a group has many shards and lists, the ids of kept documents are brought to the lists (`kept_ids.py`).
+Where a group has many shards and lists, the ids of kept documents are brought to the lists (`../dedup/kept_ids.py`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates, read_keepers
+from mixproof.pipeline.dedup.kept_ids import KeptIds, fetch_ids, save_shards
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.shuffle.plan import is_direct
 from mixproof.pipeline.shuffle.shuffle import Shuffle
 
-from .kept_ids import KeptIds, fetch_ids
 from .pieces import (
     BATCH_ROWS,
     REMOVED_SCHEMA,
@@ -41,7 +41,7 @@ from .pieces import (
     difference_rows,
     duplicate_rows,
     listed_rows,
-    save_shards,
+    twins_in,
 )
 
 VERSION = 2
@@ -114,7 +114,7 @@ def _kept_ids(
     for group, own in lists.items():
         openings = sum(min(len(shards[group]), sum(piece.rows for piece in some)) for some in own.values())
         if not is_direct(openings, 1):
-            for part, ids in fetch_ids(group, shards[group], own, shuffle).items():
+            for part, ids in fetch_ids(group, shards[group], own, twins_in, shuffle).items():
                 found.setdefault(part, {})[group] = ids
     return found
 
@@ -184,9 +184,7 @@ def _saved(groups: Sequence[GroupDuplicates], store: Store) -> list[tuple[str, G
     found = []
     for group in groups:
         if group.lists:
-            key = stage_key(STAGE, VERSION, {"group": True}, [list(astuple(shard)) for shard in group.shards])
-            save_shards(store, key, group.shards)
-            found.append((key, group))
+            found.append((save_shards(store, STAGE, VERSION, group.shards), group))
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,16 @@ class CellRanges:
         return Table(partial(open_cells, self), CELL_DTYPE)
 
     def hashes(self) -> NDArray[np.uint64]:
-        """The hash of each cell, ascending: uint64 [cells]."""
-        cells = np.arange(self.cells, dtype=np.uint64)
-        numbers = ((cells + np.uint64(1)) * np.uint64(self.count) - np.uint64(1)) // np.uint64(self.cells)
-        bits = self.partitions.bit_length() - 1
-        return cells if not bits else (numbers << np.uint64(64 - bits)) | cells
+        """The hash of each cell, ascending: uint64 [cells]; a process keeps the last ones, which all shards share."""
+        return _hashes(self.cells, self.count, self.partitions)
+
+
+@lru_cache(maxsize=1)
+def _hashes(cells: int, count: int, partitions: int) -> NDArray[np.uint64]:
+    numbers = np.arange(cells, dtype=np.uint64)
+    ranges = ((numbers + np.uint64(1)) * np.uint64(count) - np.uint64(1)) // np.uint64(cells)
+    bits = partitions.bit_length() - 1
+    return numbers if not bits else (ranges << np.uint64(64 - bits)) | numbers
 
 
 def open_cells(ranges: CellRanges, store: Store, shard: GroupShard) -> Between:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
+
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import Load
 
 STAGE = "semantic"
 VERSION = 1
@@ -27,6 +32,16 @@ def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:
         left, right = one[part].astype(np.int64), other[part].astype(np.int64)
         squares = (left * left).sum(axis=1) * (right * right).sum(axis=1)
         found[part] = (left * right).sum(axis=1) / np.sqrt(squares.astype(np.float64))
+    return found
+
+
+def held_rows(documents: Documents, vectors: Vectors) -> Load:
+    """Give rows of the vectors of some documents, which ascend, from memory."""
+    return partial(_rows_of, documents, vectors)
+
+
+def _rows_of(known: Documents, vectors: Vectors, documents: Documents) -> Vectors:
+    found: Vectors = vectors[np.searchsorted(known, documents)]
     return found
 
 

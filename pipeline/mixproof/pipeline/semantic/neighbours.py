@@ -1,16 +1,15 @@
-"""Semantic duplicates among the documents of a range of cells, as a forest that connects them.
+"""Semantic duplicates among documents of one cell, as edges that connect them.
 
-Cells are searched one at a time. Documents with the same vector are connected first, and only the first of them is
-compared, so thousands of copies take no longer than one. Then every block of documents is compared with every later
-one. Pairs that are connected already are skipped, so a cell whose documents are all alike keeps few edges.
-Memory: a cell's vectors if it has up to CHUNK documents, 512 bytes each with 256 dimensions; of a larger cell, two
-blocks at a time, and 32 bytes per document. Every pair of a cell is compared, however large it is.
+Documents with the same vector are connected first, and only the first of them is compared, so thousands of copies take
+no longer than one. Then every block of documents is compared with every later one. Blocks whose documents are all
+connected already are not multiplied, and pairs that are connected are no edges, so documents that are all alike take
+time in proportion to their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,69 +17,18 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.dedup.edges import FOREST, Pairs, forest
 from mixproof.pipeline.group import Documents
-from mixproof.pipeline.shuffle.document_rows import DocumentRows, Load
-from mixproof.pipeline.shuffle.fetch import opened_rows, write_needed
-from mixproof.pipeline.shuffle.shuffle import Ranges
+from mixproof.pipeline.shuffle.document_rows import Load
 from mixproof.pipeline.words.ngrams import mixed
 
-from .cell_ranges import documents_in, members_of
-from .documents import STAGE, Block, Vectors
+from .documents import STAGE, Block
 
-CHUNK = 1 << 17
-"""Documents whose vectors are held in memory."""
 BLOCK = 1024
-LARGE_BLOCK = 4096
-"""Documents of a block in a cell that is not held in memory: each block is read once for every earlier one."""
 PENDING = 1 << 18
-"""Edges after which a cell's documents are connected again."""
-
-
-def list_members(store: Store, key: str, cells: Ranges, number: int, table: DocumentRows) -> None:
-    """Write the list of the documents that `find_neighbours` compares."""
-    with store.attempt(STAGE, key) as attempt:
-        write_needed(attempt, number, documents_in(members_of(cells.read(store, number))), table)
-        attempt.commit()
-
-
-def find_neighbours(
-    store: Store, key: str, cells: Ranges, number: int, table: DocumentRows, fetched: str | None, threshold: float
-) -> None:
-    """Write the forest of a range of cells over all shards of a group.
-
-    Args:
-        store: the store.
-        key: of this output.
-        cells: the records of documents by range of cells.
-        number: of the range.
-        table: the vectors.
-        fetched: key of the shuffle that brought them. None: they are read from the shards.
-        threshold: smallest cosine of an edge.
-    """
-    listed = members_of(cells.read(store, number))
-    trees = np.zeros((0, 2), np.int64)
-    with opened_rows(store, key, table, fetched, number, lambda: documents_in(listed)) as read:
-        for members in _in_chunks(listed):
-            held = documents_in(members)
-            if len(held) > CHUNK:
-                found = [neighbours(held, read, threshold, LARGE_BLOCK)]
-            else:
-                load = partial(_rows_of, read(held))
-                found = [held[neighbours(np.searchsorted(held, cell), load, threshold)] for cell in members]
-            trees = forest(np.concatenate([trees, *found]))
-    trees = trees[np.argsort(trees[:, 1])]
-    with store.attempt(STAGE, key) as attempt:
-        with attempt.path(FOREST).open("wb") as file:
-            np.save(file, trees, allow_pickle=False)
-        attempt.commit(facts={"edges": len(trees)})
-
-
-def _rows_of(vectors: Vectors, documents: Documents) -> Vectors:
-    found: Vectors = vectors[documents]
-    return found
+"""Edges after which documents are connected again."""
 
 
 def neighbours(documents: Documents, load: Load, threshold: float, block: int = BLOCK) -> Pairs:
-    """Connect all documents of a cell that all their similar pairs connect: int64 [edges, 2].
+    """Connect all documents that their similar pairs connect: int64 [edges, 2].
 
     Args:
         documents: ascending.
@@ -88,31 +36,59 @@ def neighbours(documents: Documents, load: Load, threshold: float, block: int = 
         threshold: smallest cosine of a similar pair.
         block: documents that are compared at a time.
     """
-    copies = _copies(documents, load, block)
-    firsts = np.setdiff1d(documents, copies[:, 1], assume_unique=True)
-    connected = _Connected(len(firsts))
-    for start in range(0, len(firsts), block):
-        one = Block(load(firsts[start : start + block]))
-        for later in range(start, len(firsts), block):
-            two = one if later == start else Block(load(firsts[later : later + block]))
-            similar = one.similar(two, threshold)
-            if similar.any():
-                connected.add(similar, start, later)
-    return np.concatenate([copies, firsts[connected.edges()]])
+    copies, firsts = _without_copies(documents, load, block)
+    pairs = combinations_with_replacement(_blocks(0, len(firsts), block), 2)
+    return np.concatenate([copies, _connect(firsts, load, threshold, pairs)])
+
+
+def neighbours_between(one: Documents, other: Documents, load: Load, threshold: float, block: int = BLOCK) -> Pairs:
+    """Connect documents by the similar pairs of one of `one` and one of `other`, and by copies in either.
+
+    Arguments as for `neighbours`; all of `one` are before all of `other`.
+    """
+    copies, firsts = _without_copies(one, load, block)
+    other_copies, other_firsts = _without_copies(other, load, block)
+    size, every = len(firsts), np.concatenate([firsts, other_firsts])
+    pairs = product(_blocks(0, size, block), _blocks(size, len(every), block))
+    return np.concatenate([copies, other_copies, _connect(every, load, threshold, pairs)])
+
+
+def _blocks(start: int, end: int, block: int) -> list[slice]:
+    return [slice(first, min(first + block, end)) for first in range(start, end, block)]
+
+
+def _connect(documents: Documents, load: Load, threshold: float, pairs: Iterable[tuple[slice, slice]]) -> Pairs:
+    """Compare pairs of blocks of documents, given by their positions; pairs with the same first block follow."""
+    connected = _Connected(len(documents))
+    held, one = slice(0, 0), Block(load(documents[:0]))
+    for first, later in pairs:
+        if connected.is_one(first, later):
+            continue
+        if held != first:
+            held, one = first, Block(load(documents[first]))
+        two = one if later == first else Block(load(documents[later]))
+        similar = one.similar(two, threshold)
+        if similar.any():
+            connected.add(similar, first, later)
+    return documents[connected.edges()]
 
 
 class _Connected:
-    """Which documents of a cell are connected, by their positions."""
+    """Which documents are connected, by their positions."""
 
     def __init__(self, size: int) -> None:
         self._component = np.arange(size)
         self._pending: list[Pairs] = [np.zeros((0, 2), np.int64)]
         self._count = 0
 
-    def add(self, similar: NDArray[np.bool_], first: int, other: int) -> None:
-        """Connect pairs of two blocks that start at these positions."""
-        one = self._component[first : first + similar.shape[0]]
-        two = self._component[other : other + similar.shape[1]]
+    def is_one(self, first: slice, other: slice) -> bool:
+        """Whether all documents of two blocks are known to be connected."""
+        root = self._component[first.start]
+        return bool((self._component[first] == root).all() and (self._component[other] == root).all())
+
+    def add(self, similar: NDArray[np.bool_], first: slice, other: slice) -> None:
+        """Connect pairs of two blocks."""
+        one, two = self._component[first], self._component[other]
         rows, columns = np.nonzero(similar & (one[:, None] != two[None, :]))
         self._pending.append(np.column_stack([one[rows], two[columns]]))
         self._count += len(rows)
@@ -134,8 +110,13 @@ class _Connected:
         self._pending, self._count = [np.zeros((0, 2), np.int64)], 0
 
 
+def _without_copies(documents: Documents, load: Load, block: int) -> tuple[Pairs, Documents]:
+    """Documents with the vector of an earlier one, int64 [copies, 2], (the first with it, the copy); the others."""
+    copies = _copies(documents, load, block)
+    return copies, np.setdiff1d(documents, copies[:, 1], assume_unique=True)
+
+
 def _copies(documents: Documents, load: Load, block: int) -> Pairs:
-    """Documents with the vector of an earlier one: int64 [copies, 2], (the first with it, the copy)."""
     hashes = np.empty(len(documents), np.uint64)
     for start in range(0, len(documents), block):
         vectors = load(documents[start : start + block])
@@ -155,15 +136,10 @@ def _copies(documents: Documents, load: Load, block: int) -> Pairs:
     return pairs[is_equal]
 
 
-def _in_chunks(members: Sequence[Documents]) -> Iterator[list[Documents]]:
-    """Yield cells that together have up to CHUNK documents; a larger one alone."""
-    chunk: list[Documents] = []
-    size = 0
-    for cell in members:
-        if chunk and size + len(cell) > CHUNK:
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(cell)
-        size += len(cell)
-    if chunk:
-        yield chunk
+def save_forest(store: Store, key: str, edges: Pairs) -> None:
+    """Write the forest of some edges, which only depends on what they connect."""
+    trees = forest(edges)
+    with store.attempt(STAGE, key) as attempt:
+        with attempt.path(FOREST).open("wb") as file:
+            np.save(file, trees[np.argsort(trees[:, 1])], allow_pickle=False)
+        attempt.commit(facts={"edges": len(trees)})

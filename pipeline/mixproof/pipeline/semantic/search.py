@@ -26,7 +26,7 @@ from mixproof.pipeline.dedup.lost_documents import GroupResult
 from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.shuffle.document_rows import DocumentRows
-from mixproof.pipeline.shuffle.plan import is_direct
+from mixproof.pipeline.shuffle.plan import is_direct, power_of_two
 from mixproof.pipeline.shuffle.shuffle import Shuffle
 
 from .assignment import PROBES, assign_shards
@@ -34,8 +34,9 @@ from .cell_ranges import CellRanges, range_count
 from .cell_search import CellSearch
 from .centroids import cell_count
 from .documents import STAGE, VERSION
+from .fine_cells import fine_cell_count
 from .keepers import COSINES, settle_by_cosine
-from .make_centroids import make_centroids
+from .make_centroids import make_cells
 from .vectors import STAGE as EMBEDDINGS
 from .vectors import VECTORS, Embedding, embed_shards
 
@@ -109,11 +110,11 @@ class GroupSearch:
             shard.documents if bitmap is None else bitmap.kept
             for shard, bitmap in zip(self.shards, self.keep, strict=True)
         ]
-        count = cell_count(sum(kept))
-        ranges = CellRanges(count, range_count(sum(kept) * min(PROBES, count), count))
+        probes = min(PROBES, cell_count(sum(kept)))
         documents = [shard.folder for shard in self.shards]
-        few = is_direct(len(self.shards), ranges.partitions)
-        centroids = make_centroids(table.group, documents, sum(kept), shuffle, are_few=few)
-        folders = assign_shards(embedded, centroids, self.store, self.cluster)
-        records = tuple(documents * min(PROBES, count) for documents in kept)
-        return CellSearch(ranges, tuple(self._members(folders)), records, centroids, table, shuffle)
+        few = is_direct(len(self.shards), power_of_two(range_count(sum(kept) * probes, fine_cell_count(sum(kept)))))
+        cells = make_cells(table.group, documents, sum(kept), shuffle, are_few=few)
+        ranges = CellRanges(cells.number, range_count(sum(kept) * probes, cells.number))
+        folders = assign_shards(embedded, cells, self.store, self.cluster)
+        records = tuple(documents * probes for documents in kept)
+        return CellSearch(ranges, tuple(self._members(folders)), records, cells, table, shuffle)

@@ -31,7 +31,7 @@ from mixproof.pipeline.read.selection import Selection
 
 from .documents import STAGE
 from .search import Found, GroupSearch
-from .twin_lists import SourceTwins, list_twins
+from .twin_lists import GroupTwins, OwnShard, list_twins
 from .vectors import embedding_of
 
 
@@ -67,7 +67,7 @@ def deduplicate_semantically(selection: Selection, table: TableFiles | None) -> 
     rule = spec.dedup.semantic
     keep = dict(selection.keep)
     lost: dict[SourcePair, Count] = {}
-    duplicates, lists = [], dict[str, SourceTwins]()
+    duplicates, lists = [], list[GroupTwins]()
     for names in dedup_groups(spec.dedup, list(sources)):
         group = _group(selection, [name for name in names if rule.sources is None or name in rule.sources])
         if not group.shards:
@@ -75,8 +75,8 @@ def deduplicate_semantically(selection: Selection, table: TableFiles | None) -> 
         found = group.run(embedding_of(rule, table), rule.threshold)
         lost |= losses_by_source(found.result.losses, group.shards)  # no source is in two groups
         duplicates.append(GroupDuplicates(group.shards, tuple(lists_of("semantic", found.result))))
-        lists |= _lists(group, found, duplicates[-1])
-        keep |= {name: own for name, own in by_source(group.shards, found.result.keep).items() if name in lists}
+        lists.append(_lists(group, found, duplicates[-1]))
+        keep |= by_source(group.shards, found.result.keep)
     sums = {SEMANTIC: sums_by_loser(lost)}
     rows = {
         name: dedup_row(STAGE, selection.last_rows[name], source, keep[name], sums) for name, source in sources.items()
@@ -94,18 +94,11 @@ def _group(selection: Selection, names: list[str]) -> GroupSearch:
     )
 
 
-def _lists(group: GroupSearch, found: Found, duplicates: GroupDuplicates) -> dict[str, SourceTwins]:
-    """What is needed to list the losers of each source of a group, by name."""
+def _lists(group: GroupSearch, found: Found, duplicates: GroupDuplicates) -> GroupTwins:
+    """What is needed to list the losers of each source of a group."""
     by_shard = {each.shard: each for each in duplicates.lists}
-    own: dict[str, list[tuple[int, str, str | None]]] = {}
+    own: dict[str, list[OwnShard]] = {}
     for index, (shard, folder, bitmap) in enumerate(zip(group.shards, found.vectors, group.keep, strict=True)):
-        own.setdefault(shard.source, []).append((index, folder, None if bitmap is None else bitmap.path))
-    return {
-        name: SourceTwins(
-            group.shards,
-            tuple(shards),
-            {index: by_shard[index] for index, *_ in shards if index in by_shard},
-            (found.identity, name, *(shard.documents_sha256 for shard in group.shards)),
-        )
-        for name, shards in own.items()
-    }
+        path = None if bitmap is None else bitmap.path
+        own.setdefault(shard.source, []).append(OwnShard(index, folder, path, by_shard.get(index)))
+    return GroupTwins(group.shards, own, found.identity)

@@ -11,7 +11,7 @@ a scratch file of up to 1 GB. A task that receives rows has them in a scratch fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
@@ -40,24 +40,35 @@ NEEDED_DTYPE = np.dtype([("task", "<i4"), ("document", "<i8")])
 """A document whose row a task needs."""
 
 
-def write_needed(attempt: Attempt, task: int, documents: Documents, table: DocumentRows) -> None:
-    """Write the list of the documents whose rows a task needs, ascending, as a run by block."""
-    records = np.empty(len(documents), dtype=NEEDED_DTYPE)
-    records["task"], records["document"] = task, documents
-    ends = np.searchsorted(documents, table.block * np.arange(power_of_two(table.blocks) + 1)).tolist()
-    write_run(attempt, ([as_bytes(records[start:end])] for start, end in pairwise(ends)))
+def write_needed(attempt: Attempt, needed: Mapping[int, Documents], table: DocumentRows) -> None:
+    """Write the lists of the documents whose rows consecutive tasks need, as a run by block.
+
+    Args:
+        attempt: at the run's output.
+        needed: by number of the task, ascending, its documents, ascending.
+        table: the rows.
+    """
+    bounds = table.block * np.arange(power_of_two(table.blocks) + 1)
+    lists = []
+    for task, documents in needed.items():
+        records = np.empty(len(documents), dtype=NEEDED_DTYPE)
+        records["task"], records["document"] = task, documents
+        ends = np.searchsorted(documents, bounds).tolist()
+        lists.append([as_bytes(records[start:end]) for start, end in pairwise(ends)])
+    write_run(attempt, zip(*lists, strict=True))
 
 
-def fetch(lists: Sequence[str], receipts: Receipts, table: DocumentRows, shuffle: Shuffle) -> str:
+def fetch(lists: Sequence[str], receipts: Receipts, tasks: int, table: DocumentRows, shuffle: Shuffle) -> str:
     """Bring rows to the tasks that need them; returns the key of the shuffle, for `opened_rows`.
 
     Args:
-        lists: the key of each task's list, in the order of the tasks.
+        lists: the keys of the tasks' lists, in the order of the tasks.
         receipts: of the lists.
+        tasks: number of tasks.
         table: the rows.
         shuffle: regroups the lists, then the rows.
     """
-    tasks = power_of_two(len(lists))
+    tasks = power_of_two(tasks)
     needed = shuffle.merge(lists, receipts, power_of_two(table.blocks))
     config = {"rows": table.file, "documents": table.block, "tasks": tasks}
     work = {

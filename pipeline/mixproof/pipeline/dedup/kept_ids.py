@@ -7,11 +7,14 @@ each block reads its shards once and writes the ids, a run by list. `../shuffle/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from functools import lru_cache
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -19,7 +22,6 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, numbers
-from mixproof.pipeline.dedup.duplicates import NO_KEEPER
 from mixproof.pipeline.group import Documents, shards_of
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.shards import Shard
@@ -29,19 +31,28 @@ from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.runs import write_run
 from mixproof.pipeline.shuffle.shuffle import Shuffle, partition_of
 
-from .pieces import STAGE, Duplicates, load_shards, twins_in
+from .duplicates import NO_KEEPER, Twins
 
 VERSION = 1
+SHARDS = "shards.json"
 ROW_BYTES = 512
 """More than the id of a document takes, with its file: decides the number of documents in a block."""
 DOCUMENT = "document"
 """Column of the document's number over all shards of the group."""
 
 
+ReadKeepers = Callable[[Store, Sequence[Shard], NDArray[Any]], pa.Table]
+"""Gives file, record and id of the document kept instead of each duplicate (TWIN_DTYPE): IDS_SCHEMA."""
+TwinsIn = Callable[[Store, Sequence[Any], Sequence[Shard]], Sequence[Twins]]
+"""Reads the duplicates of each piece of a list; the shards are those of the group. A function of a module, because
+tasks receive it."""
+
+
 @dataclass(frozen=True)
 class KeptIds:
     """Ids that a shuffle brought to the lists of one group."""
 
+    stage: str
     key: str
     """Of the shuffle."""
     number: int
@@ -50,7 +61,7 @@ class KeptIds:
     def read(self, store: Store, shards: Sequence[Shard], twins: NDArray[np.void]) -> pa.Table:
         """As `read_keepers`: file, record and id of the document kept instead of each of `twins`."""
         tables = []
-        for piece in partition_of(store, STAGE, self.key, self.number):
+        for piece in partition_of(store, self.stage, self.key, self.number):
             buffer = pa.BufferReader(piece)
             while buffer.tell() < buffer.size():
                 with pa.ipc.open_stream(buffer) as reader:
@@ -63,51 +74,72 @@ class KeptIds:
         return found.select(IDS_SCHEMA.names).take(pa.array(indices, mask=~has_keeper))
 
 
+def save_shards(store: Store, stage: str, version: int, shards: Sequence[Shard]) -> str:
+    """Write the list of a group's shards, unless it is in the store; returns its key."""
+    key = stage_key(stage, version, {"group": True}, [list(astuple(shard)) for shard in shards])
+    if store.receipt(stage, key) is None:
+        with store.attempt(stage, key) as attempt:
+            attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
+            attempt.commit()
+    return key
+
+
+def load_shards(store: Store, stage: str, key: str) -> list[Shard]:
+    """Read the list of a group's shards; a process caches the last one that it read."""
+    return _load(str(store), stage, key)
+
+
+@lru_cache(maxsize=1)
+def _load(store: str, stage: str, key: str) -> list[Shard]:
+    return [Shard(**each) for each in orjson.loads(Store(store).path(f"{stage}/{key}/{SHARDS}").read_bytes())]
+
+
 def fetch_ids(
-    group: str, shards: Sequence[Shard], lists: Mapping[str, Sequence[Duplicates]], shuffle: Shuffle
+    group: str, shards: Sequence[Shard], lists: Mapping[str, Sequence[Any]], twins_in: TwinsIn, shuffle: Shuffle
 ) -> dict[str, KeptIds]:
     """Bring the ids to all lists of a group; returns by list where it finds them.
 
     Args:
-        group: key of the saved list of the group's shards.
+        group: key of the saved list of the group's shards, in the stage of the shuffle.
         shards: of the group.
-        lists: by key of each list, what it names of the group.
+        lists: by key of each list, the pieces that it names of the group.
+        twins_in: reads the duplicates of pieces.
         shuffle: regroups what is needed, then the ids.
     """
-    store, cluster = shuffle.store, shuffle.cluster
+    store, cluster, stage = shuffle.store, shuffle.cluster, shuffle.stage
     documents = sum(shard.documents for shard in shards)
-    table = DocumentRows(STAGE, group, documents, "", np.dtype(np.uint8), ROW_BYTES)
+    table = DocumentRows(stage, group, documents, "", np.dtype(np.uint8), ROW_BYTES)
     named = {
-        stage_key(STAGE, VERSION, {"kept": key, "block": table.block}, [group]): (number, pieces)
+        stage_key(stage, VERSION, {"kept": key, "block": table.block}, [group]): (number, pieces)
         for number, (key, pieces) in enumerate(lists.items())
     }
 
-    def name_calls(missing: Mapping[str, tuple[int, Sequence[Duplicates]]]) -> list[tuple[object, ...]]:
-        return [(store, key, group, pieces, number, table) for key, (number, pieces) in missing.items()]
+    def name_calls(missing: Mapping[str, tuple[int, Sequence[Any]]]) -> list[tuple[object, ...]]:
+        return [(store, key, pieces, twins_in, number, table) for key, (number, pieces) in missing.items()]
 
-    found = run_missing(store, STAGE, named, name_calls, list_kept, cluster, shuffle.label)
+    found = run_missing(store, stage, named, name_calls, list_kept, cluster, shuffle.label)
     needed, tasks = shuffle.merge(list(named), found, power_of_two(table.blocks)), power_of_two(len(lists))
     blocks = {
-        stage_key(STAGE, VERSION, {"ids": block, "lists": tasks}, [needed]): block for block in range(table.blocks)
+        stage_key(stage, VERSION, {"ids": block, "lists": tasks}, [needed]): block for block in range(table.blocks)
     }
 
     def block_calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
         return [(store, key, table, needed, block, tasks) for key, block in missing.items()]
 
-    written = run_missing(store, STAGE, blocks, block_calls, write_ids, cluster, shuffle.label)
+    written = run_missing(store, stage, blocks, block_calls, write_ids, cluster, shuffle.label)
     ids = shuffle.merge(list(blocks), written, tasks)
-    return {key: KeptIds(ids, number) for number, key in enumerate(lists)}
+    return {key: KeptIds(stage, ids, number) for number, key in enumerate(lists)}
 
 
 def list_kept(
-    store: Store, key: str, group: str, pieces: Sequence[Duplicates], number: int, table: DocumentRows
+    store: Store, key: str, pieces: Sequence[Any], twins_in: TwinsIn, number: int, table: DocumentRows
 ) -> None:
     """Write which documents were kept instead of the duplicates of one list."""
-    shards = load_shards(store, group)
+    shards = load_shards(store, table.stage, table.group)
     twins = np.concatenate([each.rows for each in twins_in(store, pieces, shards)])
-    with store.attempt(STAGE, key) as attempt:
+    with store.attempt(table.stage, key) as attempt:
         kept = _keepers(shards, twins[twins["keeper"] != NO_KEEPER])
-        write_needed(attempt, number, np.unique(kept), table)
+        write_needed(attempt, {number: np.unique(kept)}, table)
         attempt.commit()
 
 
@@ -120,11 +152,11 @@ def _keepers(shards: Sequence[Shard], twins: NDArray[np.void]) -> Documents:
 
 def write_ids(store: Store, key: str, table: DocumentRows, needed: str, block: int, tasks: int) -> None:
     """Write the ids of one block's documents that lists name, as a run by list."""
-    records = needed_of(store, STAGE, needed, block)
+    records = needed_of(store, table.stage, needed, block)
     documents = np.unique(records["document"])
-    ids = _with_documents(_read(store, load_shards(store, table.group), documents), documents)
+    ids = _with_documents(_read(store, load_shards(store, table.stage, table.group), documents), documents)
     ends = np.searchsorted(records["task"], np.arange(tasks + 1)).tolist()
-    with store.attempt(STAGE, key) as attempt:
+    with store.attempt(table.stage, key) as attempt:
         rows = (np.searchsorted(documents, records["document"][start:end]) for start, end in pairwise(ends))
         write_run(attempt, ([_serialized(ids.take(numbers(some)))] if len(some) else [] for some in rows))
         attempt.commit()

@@ -1,12 +1,13 @@
 """Requests to an S3 store, counted: how many each shard costs in each stage of a build, and how many a build costs.
 
-    python benchmarks/requests_s3.py FOLDER [--shards 2 6] [--megabytes 2]
+    python benchmarks/requests_s3.py FOLDER [--shards 2 6] [--megabytes 2] [--semantic]
 
 The store is moto's S3 server in a process of its own. Texts of FOLDER are written to files of `--megabytes` MB, each of
-which is one shard. A build with exact and fuzzy deduplication, held-out sets and decontamination is run in this process
-with few and with more shards, into a new store, and every call of the S3 client is counted under the stage that makes
-it. The difference, divided by that of the shards, is what a shard costs. A file above 64 MB takes one more request for
-each 32 MB when it is uploaded. Each other node of a cluster copies what it reads, by up to four requests a file.
+which is one shard. A build with exact and fuzzy deduplication (with `--semantic` also semantic deduplication), held-out
+sets and decontamination is run in this process with few and with more shards, into a new store, and every call of the
+S3 client is counted under the stage that makes it. The difference, divided by that of the shards, is what a shard
+costs. A file above 64 MB takes one more request for each 32 MB when it is uploaded. Each other node of a cluster copies
+what it reads, by up to four requests a file.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", nargs=2, type=int, default=[2, 6])
     parser.add_argument("--megabytes", type=float, default=2)
+    parser.add_argument("--semantic", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as work, serve_objects() as objects:
         os.environ["MIXPROOF_CACHE"] = f"{work}/copies"
@@ -93,7 +95,10 @@ def main() -> None:
         for shards in given.shards:
             folder = Path(work) / str(shards)
             write_files(texts[: len(texts) * shards // max(given.shards)], shards, folder / "corpus")
-            (folder / "growth.yaml").write_text(SPEC.format(folder=folder / "corpus", tokenizer=tokenizer))
+            spec = SPEC.format(folder=folder / "corpus", tokenizer=tokenizer)
+            if given.semantic:
+                spec = spec.replace("fuzzy: {}", "fuzzy: {}, semantic: true")
+            (folder / "growth.yaml").write_text(spec)
             found.append(calls_of_build(folder, bucket))
     few, many = found
     added = given.shards[1] - given.shards[0]

@@ -1,12 +1,16 @@
 """Semantic deduplication of made-up embeddings with planted twins: CPU seconds, memory, recall of brute force.
 
     python benchmarks/semantic.py [--documents 1000000] [--dimensions 256] [--threshold 0.95] [--checked 4000]
-        [--shards 8] [--ranges N] [--direct | --regroup]
+        [--shards 8] [--ranges N] [--direct | --regroup] [--most-cells N [--undivided]] [--task-pairs N] [--s3]
 
 Documents are in topics of very different sizes (Zipf) around random centres; two of a topic have a cosine of about 0.5.
 One in ten is a twin: an earlier document with noise, at a cosine that is uniform between 0.9 and 1. The vectors are
 written as the stage `embeddings` writes them, and every later stage of a build runs in this process. `--ranges`,
-`--direct`, `--regroup` and the table are those of `signatures.py`.
+`--direct`, `--regroup`, `--s3` and the table are those of `signatures.py`.
+
+`--most-cells N` shows the growth above 8 million documents with fewer of them: coarse cells are N instead of 4,096, and
+are divided as soon as there are N * N / 2 documents. `--undivided` leaves them whole. `--task-pairs N` makes large
+cells of smaller ones.
 
 For recall, `--checked` documents are compared with all others by float64 products. A pair at or above the threshold is
 caught if not both documents stay; so is a planted pair. All dropped documents are compared with their keepers as well.
@@ -15,10 +19,12 @@ caught if not both documents stay; so is a planted pair. All dropped documents a
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,12 +39,12 @@ from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.keepers import LOSERS
 from mixproof.pipeline.read.shard_output import HASH_DTYPE
 from mixproof.pipeline.read.shards import HASHES, Shard
-from mixproof.pipeline.semantic import cell_ranges
+from mixproof.pipeline.semantic import cell_ranges, centroids, fine_cells, large_cells
 from mixproof.pipeline.semantic.assignment import PROBES
-from mixproof.pipeline.semantic.search import GroupSearch
+from mixproof.pipeline.semantic.search import Found, GroupSearch
 from mixproof.pipeline.semantic.vectors import COMPARED, LENGTH, STAGE, VECTORS, Embedding, key_of
 from mixproof.pipeline.shuffle import plan
-from signatures import COLUMNS, Measured, digest_of
+from signatures import COLUMNS, Measured, counted_requests, digest_of
 
 BLOCK = 125_000
 TOPICS = 3000
@@ -84,9 +90,9 @@ def save(store: Store, vectors: NDArray[np.int16], embedding: Embedding, shards:
         hashes = np.zeros(len(part), HASH_DTYPE)
         hashes["high"], hashes["row"] = random.integers(0, 2**63, len(part)) * 2, np.arange(len(part))
         hashes["bytes"] = 1000
-        folder = store.path(shard.folder)
-        folder.mkdir(parents=True)
-        np.save(folder / HASHES, hashes[np.argsort(hashes["high"])])
+        with store.attempt("read", str(number)) as attempt:
+            np.save(attempt.path(HASHES), hashes[np.argsort(hashes["high"])])
+            attempt.commit()
         with store.attempt(STAGE, key_of(shard, embedding)) as attempt:
             for name, values in ((VECTORS, part), (COMPARED, np.ones(len(part), np.bool_))):
                 with attempt.path(name).open("wb") as file:
@@ -123,6 +129,60 @@ def recall(vectors: NDArray[np.int16], stays: NDArray[np.bool_], threshold: floa
     return pairs, caught
 
 
+def set_limits(asked: argparse.Namespace) -> None:
+    """Set the limits of the stages as the command line says."""
+    if asked.ranges:
+        cell_ranges.RANGE_RECORDS = -(-PROBES * asked.documents // asked.ranges)
+    if asked.direct or asked.regroup:
+        plan.MOST_OPENINGS = sys.maxsize if asked.direct else 0
+    if asked.most_cells:
+        centroids.MOST_CELLS = asked.most_cells
+        fine_cells.FINE_CELL = asked.most_cells // 2
+        fine_cells.FEW = sys.maxsize if asked.undivided else asked.most_cells**2 // 2
+    if asked.task_pairs:
+        large_cells.TASK_PAIRS = asked.task_pairs
+        large_cells.BLOCK_DOCUMENTS = math.isqrt(asked.task_pairs // 2)
+    MadeUp.dimensions = asked.dimensions
+
+
+def searched(store: Store, shards: list[Shard], embedding: Embedding, threshold: Fraction, cluster: Measured) -> Found:
+    """Run the search and print what it took."""
+    begin, wall = time.process_time(), time.monotonic()
+    search = GroupSearch(tuple(shards), (None,) * len(shards), store, cluster)
+    with cluster.measured("(driver)"):
+        found = search.run(embedding, threshold)
+    seconds, wall = time.process_time() - begin, time.monotonic() - wall
+    cluster.show_all()
+    used = cluster.used.values()
+    opened, requests = sum(each.opened for each in used), sum(each.requests for each in used)
+    documents = sum(shard.documents for shard in shards)
+    print(
+        f"{seconds:.0f} CPU s, {seconds / documents * 1e6:.0f} us a document, {wall:.0f} s, peak "
+        f"{max(each.peak for each in used) / 1e9:.2f} GB; {opened:,} files opened, {requests:,} requests; "
+        f"load {os.getloadavg()[0]:.1f}\nbitmaps: {digest_of(found.result)}"
+    )
+    return found
+
+
+def show_recall(
+    store: Store, shards: list[Shard], found: Found, planted: NDArray[np.int64], asked: argparse.Namespace
+) -> None:
+    """Print how many planted and other pairs are caught, and the cosines of dropped documents."""
+    vectors = np.concatenate([_vectors(store, path) for path in found.vectors])
+    stays = np.concatenate(
+        [read_bitmap(store, keep, shard.documents) for keep, shard in zip(found.result.keep, shards, strict=True)]
+    )
+    losers = _losers(store, found.result.losers)
+    cosines = cosines_of(vectors, losers)
+    gone = int((~stays[losers[:, 1]]).sum())
+    print(f"{len(losers):,} dropped, smallest cosine with the keeper {cosines.min():.4f}; dropped keepers: {gone}")
+    near = planted[cosines_of(vectors, planted) >= float(asked.threshold)]
+    caught = int((~stays[near]).any(axis=1).sum())
+    print(f"planted pairs: {caught:,} of {len(near):,}, {caught / max(1, len(near)):.4f}")
+    pairs, caught = recall(vectors, stays, float(asked.threshold), asked.checked)
+    print(f"recall of brute force: {caught:,} of {pairs:,} pairs, {caught / max(1, pairs):.4f}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,43 +192,31 @@ def main() -> None:
     parser.add_argument("--checked", type=int, default=4000)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--ranges", type=int, help="of cells")
+    parser.add_argument("--most-cells", type=int)
+    parser.add_argument("--undivided", action="store_true")
+    parser.add_argument("--task-pairs", type=int)
     parser.add_argument("--direct", action="store_true")
     parser.add_argument("--regroup", action="store_true")
+    parser.add_argument("--s3", action="store_true")
     asked = parser.parse_args()
-    if asked.ranges:
-        cell_ranges.RANGE_RECORDS = -(-PROBES * asked.documents // asked.ranges)
-    if asked.direct or asked.regroup:
-        plan.MOST_OPENINGS = sys.maxsize if asked.direct else 0
-    MadeUp.dimensions = asked.dimensions
+    set_limits(asked)
     embedding = Embedding(MadeUp("", "", "made up"), 2000, 200, (3, 1))
-    with tempfile.TemporaryDirectory() as folder:
-        store, cluster = Store(Path(folder)), Measured(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        cluster = Measured(Path(folder))
+        os.environ["MIXPROOF_CACHE"] = f"{folder}/copies"
+        store = Store(stack.enter_context(counted_requests(cluster)) if asked.s3 else folder)
         vectors, planted = made_up(asked.documents, asked.dimensions)
-        shards = save(store, vectors, embedding, asked.shards)
+        with cluster.measured("(written)"):
+            shards = save(store, vectors, embedding, asked.shards)
         del vectors
-        begin, wall = time.process_time(), time.monotonic()
-        search = GroupSearch(tuple(shards), (None,) * len(shards), store, cluster)
+        if asked.s3:  # another node, which has no copies
+            os.environ["MIXPROOF_CACHE"] = f"{folder}/node"
+            store = Store(str(store))
+        cluster.used.clear()
         print(f"{asked.documents:,} vectors in {asked.shards} shards, load {os.getloadavg()[0]:.1f}\n{COLUMNS}")
-        with cluster.measured("(driver)"):
-            found = search.run(embedding, asked.threshold)
-        seconds, wall = time.process_time() - begin, time.monotonic() - wall
-        cluster.show_all()
-        peak = max(used.peak for used in cluster.used.values())
-        print(f"{seconds:.0f} CPU s, {wall:.0f} s, peak {peak / 1e9:.2f} GB; load {os.getloadavg()[0]:.1f}")
-        print(f"bitmaps: {digest_of(found.result)}")
-        vectors = np.concatenate([_vectors(store, path) for path in found.vectors])
-        stays = np.concatenate(
-            [read_bitmap(store, keep, shard.documents) for keep, shard in zip(found.result.keep, shards, strict=True)]
-        )
-        losers = _losers(store, found.result.losers)
-        cosines = cosines_of(vectors, losers)
-        gone = int((~stays[losers[:, 1]]).sum())
-        print(f"{len(losers):,} dropped, smallest cosine with the keeper {cosines.min():.4f}; dropped keepers: {gone}")
-        near = planted[cosines_of(vectors, planted) >= float(asked.threshold)]
-        caught = int((~stays[near]).any(axis=1).sum())
-        print(f"planted pairs: {caught:,} of {len(near):,}, {caught / max(1, len(near)):.4f}")
-        pairs, caught = recall(vectors, stays, float(asked.threshold), asked.checked)
-        print(f"recall of brute force: {caught:,} of {pairs:,} pairs, {caught / max(1, pairs):.4f}")
+        found = searched(store, shards, embedding, asked.threshold, cluster)
+        if asked.checked:
+            show_recall(store, shards, found, planted, asked)
 
 
 def _vectors(store: Store, folder: str) -> NDArray[np.int16]:

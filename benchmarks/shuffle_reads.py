@@ -73,7 +73,7 @@ def show_semantic(documents: int, shards: int) -> None:
     sizes = CELL_DTYPE.itemsize * records + written + copied
     note = "  (read directly)" if is_direct(shards, partitions) else ""
     print(
-        f"{documents:>9.0e} {shards:>8,} {ranges:>7,} {direct:>8.1e} {2 * shards + 2 * found:>16.1e} {reads:>10.1e} "
+        f"{documents:>9.0e} {shards:>8,} {ranges:>7,} {direct:>8.1e} {2 * shards + 3 * found:>16.1e} {reads:>10.1e} "
         f"{sizes / documents:>26,.0f}{note}"
     )
 

@@ -179,6 +179,16 @@ def test_a_killed_build_resumes_and_a_new_file_embeds_only_itself(folder: Path) 
     assert cluster.tasks["embeddings"] == 1 and grown.build != manifest.build
 
 
+def test_the_list_names_files_as_they_are_named_now(built: tuple[Path, Path, Manifest]) -> None:
+    folder, _, manifest = built
+    (folder / "web-0.jsonl").rename(folder / "web-7.jsonl")
+    path, renamed, _ = build(folder)
+    before, after = (twins_of(folder, each, "web") for each in (manifest, renamed))
+    assert {row["file"] for row in before} == {"web-0.jsonl"} and {row["file"] for row in after} == {"web-7.jsonl"}
+    assert {"old.jsonl", "web-7.jsonl"} >= {row["kept_file"] for row in after}
+    assert audit_target(str(path), str(folder / "store"), "bytes").ok
+
+
 def test_what_cannot_work_is_refused_before_work(folder: Path) -> None:
     def refuse(semantic: str) -> str:
         text = SPEC.replace("semantic: {threshold: 0.98, embedding: table, min_chars: 10}", semantic)

@@ -60,47 +60,13 @@ def fit_clusters(
     """
     source, store = selection.sources[name], selection.store
     clusters = clusters.model_copy(update={"number": _supplied(selection, name, clusters)})
-    config = {"number": clusters.number, "chars": clusters.chars, "table": table.sha256, "embed": EMBED_VERSION}
-    fewest = _fewest(selection, name)
-    config |= _rules(clusters, labels) | ({"fewest": fewest} if fewest > LEAST_DOCUMENTS else {})
-    memo = stage_key(STAGE, VERSION, {**config, "memo": True}, identity(source, selection.keep[name]))
-
-    def find() -> Receipt:
-        documents = _sample(selection, name)
-        key = stage_key(STAGE, VERSION, config, [hex_of(document) for document in documents])
-        if store.receipt(STAGE, key) is None:
-            make(key, documents)
-        with store.attempt(STAGE, memo) as attempt:
-            return attempt.commit(facts={"key": key})
-
-    def make(key: str, documents: NDArray[Any]) -> None:
-        rows = fetch_texts(source.shards, documents, store, selection.cluster, label=STAGE)
-        ids = [
-            given if given is not None else f"{file}#{record}"
-            for given, file, record in zip(
-                *(rows[column].to_pylist() for column in ("id", "file", "record")), strict=True
-            )
-        ]
-        texts: list[str] = rows["text"].to_pylist()
-        try:
-            sizes = documents["bytes"].astype(np.int64)
-            points = None
-            if isinstance(table, EncoderFiles):
-                hashes = [hex_of(document) for document in documents]
-                points = sample_vectors(texts, hashes, table, clusters.chars, store, selection.cluster)
-            form = cluster_texts(texts, ids, sizes, clusters, table, labels.of_rows(rows), fewest, points)
-        except ValueError as error:
-            where = selection.spec.where("sources", name, "split_by")
-            raise RequestError(f"{where}: {error}") from error
-        with store.attempt(STAGE, key) as attempt:
-            attempt.path(CLUSTERS).write_bytes(to_bytes(form))
-            attempt.commit()
-
+    search = _Search(selection, name, clusters, table, labels, _fewest(selection, name))
+    memo = stage_key(STAGE, VERSION, {**search.config, "memo": True}, identity(source, selection.keep[name]))
     remembered = make_missing(
         store,
         STAGE,
         memo,
-        find,
+        lambda: search.remember(memo),
         selection.cluster,
         is_complete=lambda found: store.receipt(STAGE, str(found.facts["key"])) is not None,
     )
@@ -108,6 +74,61 @@ def fit_clusters(
     receipt = store.receipt(STAGE, key)
     assert receipt is not None, "it was found or made"
     return ClusterFile(f"{STAGE}/{key}/{CLUSTERS}", receipt.files[CLUSTERS].sha256, table)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What the clusters of a source are found by."""
+
+    selection: Selection
+    name: str
+    """Of the source."""
+    clusters: Clusters
+    table: TableFiles
+    labels: SampleLabels
+    fewest: int
+    """Documents of the sample that a cluster should have."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a key holds."""
+        clusters, table = self.clusters, self.table
+        config = {"number": clusters.number, "chars": clusters.chars, "table": table.sha256, "embed": EMBED_VERSION}
+        fewest = {"fewest": self.fewest} if self.fewest > LEAST_DOCUMENTS else {}
+        return config | _rules(clusters, self.labels) | fewest
+
+    def remember(self, memo: str) -> Receipt:
+        """Find the clusters unless the sample has them; `memo`: key of the receipt that names their key."""
+        store, documents = self.selection.store, _sample(self.selection, self.name)
+        key = stage_key(STAGE, VERSION, self.config, [hex_of(document) for document in documents])
+        if store.receipt(STAGE, key) is None:
+            found = self._find(documents)
+            with store.attempt(STAGE, key) as attempt:
+                attempt.path(CLUSTERS).write_bytes(to_bytes(found))
+                attempt.commit()
+        with store.attempt(STAGE, memo) as attempt:
+            return attempt.commit(facts={"key": key})
+
+    def _find(self, documents: NDArray[Any]) -> dict[str, Any]:
+        """Cluster the texts of the sample, given as HASHED_DTYPE."""
+        selection, table = self.selection, self.table
+        rows = fetch_texts(
+            selection.sources[self.name].shards, documents, selection.store, selection.cluster, label=STAGE
+        )
+        places = zip(*(rows[column].to_pylist() for column in ("id", "file", "record")), strict=True)
+        ids = [given if given is not None else f"{file}#{record}" for given, file, record in places]
+        texts: list[str] = rows["text"].to_pylist()
+        try:
+            sizes = documents["bytes"].astype(np.int64)
+            points = None
+            if isinstance(table, EncoderFiles):
+                hashes = [hex_of(document) for document in documents]
+                points = sample_vectors(texts, hashes, table, self.clusters.chars, selection.store, selection.cluster)
+            labels = self.labels.of_rows(rows)
+            return cluster_texts(texts, ids, sizes, self.clusters, table, labels, self.fewest, points)
+        except ValueError as error:
+            where = selection.spec.where("sources", self.name, "split_by")
+            raise RequestError(f"{where}: {error}") from error
 
 
 def _fewest(selection: Selection, name: str) -> int:

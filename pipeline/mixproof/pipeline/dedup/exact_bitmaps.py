@@ -25,7 +25,16 @@ from mixproof.pipeline.shuffle.plan import is_direct
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .keepers import LOSERS
-from .loser_blocks import BlockShard, Search, apply_blocks, bitmap_once, load_lists, parts_of_lists, save_block
+from .loser_blocks import (
+    BlockBitmap,
+    BlockShard,
+    Search,
+    apply_blocks,
+    bitmaps_once,
+    load_lists,
+    parts_of_lists,
+    save_block,
+)
 from .lost_documents import GroupResult, LossSums, sums_by_keeper
 
 BitmapWork = tuple[int, int, list[str]]
@@ -115,17 +124,19 @@ def write_block(store: Store, key: str, search: Search, lists: str, block: Seque
     numbers, arrays = parts_of_lists(store, search, saved, lambda losers: rows_between(losers["shard"], low, high))
     order = np.lexsort((arrays[LOSERS]["row"], arrays[LOSERS]["shard"]))
     numbers, losers = numbers[order], arrays[LOSERS][order]
-    found = []
+    bitmaps, found = {}, []
     for index, shard, _ in block:
         part = rows_between(losers["shard"], index, index + 1)
         if part.start < part.stop:
             lost = sums_by_keeper(saved.source_of(losers["keeper"][part]), losers["bytes"][part])
             digests = [saved.digests[number] for number in np.unique(numbers[part]).tolist()]
-            own, keep = _key(search, index, shard, digests), partial(_without, shard.documents, losers["row"][part])
-            found.append([index, own, *bitmap_once(store, search.stage, own, keep, {}), lost])
+            own = _key(search, index, shard, digests)
+            bitmaps[own] = BlockBitmap(partial(_without, shard.documents, losers["row"][part]), {})
+            found.append((index, own, lost))
+    written = bitmaps_once(store, search.stage, bitmaps)
     with store.attempt(search.stage, key) as attempt:
         save_block(attempt, arrays, order)
-        attempt.commit(facts={"shards": found})
+        attempt.commit(facts={"shards": [[index, own, *written[own], lost] for index, own, lost in found]})
 
 
 def _without(documents: int, rows: NDArray[Any]) -> NDArray[np.bool_]:

@@ -26,7 +26,16 @@ from mixproof.pipeline.shuffle.plan import is_direct
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .keepers import LOSERS
-from .loser_blocks import BlockShard, Search, apply_blocks, bitmap_once, load_lists, parts_of_lists, save_block
+from .loser_blocks import (
+    BlockBitmap,
+    BlockShard,
+    Search,
+    apply_blocks,
+    bitmaps_once,
+    load_lists,
+    parts_of_lists,
+    save_block,
+)
 from .lost_documents import GroupResult, LossSums, sums_by_keeper
 
 
@@ -130,7 +139,7 @@ def write_block(store: Store, key: str, search: Search, lists: str, block: Seque
     numbers, arrays = parts_of_lists(store, search, saved, lambda losers: rows_between(losers[:, 0], low, high))
     order = np.argsort(arrays[LOSERS][:, 0], kind="stable")
     numbers, losers = numbers[order], arrays[LOSERS][order]
-    lost_by = []
+    bitmaps, found = {}, []
     for index, shard, before in block:
         part = rows_between(losers[:, 0], firsts[index], firsts[index] + shard.documents)
         if part.start == part.stop:
@@ -140,10 +149,12 @@ def write_block(store: Store, key: str, search: Search, lists: str, block: Seque
         lost = sums_by_keeper(keepers, text_bytes(store, shard.folder)[rows])
         own = _key(search, index, [saved.digests[number] for number in np.unique(numbers[part]).tolist()])
         keep = partial(_without, store, None if before is None else before.path, shard.documents, rows)
-        lost_by.append([index, own, *bitmap_once(store, search.stage, own, keep, {"lost": lost}), lost])
+        bitmaps[own] = BlockBitmap(keep, {"lost": lost})
+        found.append((index, own, lost))
+    written = bitmaps_once(store, search.stage, bitmaps)
     with store.attempt(search.stage, key) as attempt:
         save_block(attempt, arrays, order)
-        attempt.commit(facts={"shards": lost_by})
+        attempt.commit(facts={"shards": [[index, own, *written[own], lost] for index, own, lost in found]})
 
 
 def _without(store: Store, before: str | None, documents: int, rows: Documents) -> NDArray[np.bool_]:

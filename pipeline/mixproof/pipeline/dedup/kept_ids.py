@@ -74,9 +74,14 @@ class KeptIds:
         return found.select(IDS_SCHEMA.names).take(pa.array(indices, mask=~has_keeper))
 
 
+def shards_key(stage: str, version: int, shards: Sequence[Shard]) -> str:
+    """The key of the list of a group's shards."""
+    return stage_key(stage, version, {"group": True}, [list(astuple(shard)) for shard in shards])
+
+
 def save_shards(store: Store, stage: str, version: int, shards: Sequence[Shard]) -> str:
     """Write the list of a group's shards, unless it is in the store; returns its key."""
-    key = stage_key(stage, version, {"group": True}, [list(astuple(shard)) for shard in shards])
+    key = shards_key(stage, version, shards)
     if store.receipt(stage, key) is None:
         with store.attempt(stage, key) as attempt:
             attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Store
+from mixproof.ledger.store.batch import open_batch
+from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
@@ -34,6 +36,16 @@ LISTS = "lists.json"
 
 BlockShard = tuple[int, Shard, Bitmap | None]
 """A shard of a block: its index in the group, and its bitmap before the search."""
+
+
+@dataclass(frozen=True)
+class BlockBitmap:
+    """The bitmap of a shard of a block."""
+
+    keep: Callable[[], NDArray[np.bool_]]
+    """Makes it."""
+    facts: Mapping[str, object]
+    """Of its receipt, beside the number of kept rows."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +177,22 @@ def save_block(attempt: Attempt, arrays: Mapping[str, NDArray[Any]], order: NDAr
             np.save(file, values[order], allow_pickle=False)
 
 
-def bitmap_once(
-    store: Store, stage: str, key: str, keep: Callable[[], NDArray[np.bool_]], facts: Mapping[str, object]
-) -> tuple[str, int]:
-    """Write a bitmap unless the store has it; returns its SHA-256 and its number of kept rows."""
-    receipt = store.receipt(stage, key)
-    if receipt is None:
-        with store.attempt(stage, key) as attempt:
-            bitmap = keep()
-            save_bitmap(attempt.path(BITMAP), bitmap)
-            receipt = attempt.commit(facts={"kept": int(bitmap.sum()), **facts})
-    return receipt.files[BITMAP].sha256, int(receipt.facts["kept"])
+def bitmaps_once(store: Store, stage: str, wanted: Mapping[str, BlockBitmap]) -> dict[str, tuple[str, int]]:
+    """Write the bitmaps of a block, by key, that the store does not have.
+
+    All are looked up together: one that is missing is looked for in all sealed receipts of the stage.
+
+    Returns:
+        The SHA-256 of each, and its number of kept rows.
+    """
+    known = find_receipts(store, stage, wanted)
+    found = dict(known)
+    missing = [key for key in wanted if key not in known]
+    if missing:
+        with open_batch(store, stage, missing) as outputs:
+            for key in missing:
+                with outputs.attempt(stage, key) as attempt:
+                    bitmap = wanted[key].keep()
+                    save_bitmap(attempt.path(BITMAP), bitmap)
+                    found[key] = attempt.commit(facts={"kept": int(bitmap.sum()), **wanted[key].facts})
+    return {key: (found[key].files[BITMAP].sha256, int(found[key].facts["kept"])) for key in wanted}

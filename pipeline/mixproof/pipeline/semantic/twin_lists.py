@@ -26,7 +26,7 @@ from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.dedup.duplicates import SEMANTIC, DuplicateList, Twins, read_keepers, twins_of
 from mixproof.pipeline.dedup.group_bitmaps import text_bytes
-from mixproof.pipeline.dedup.kept_ids import KeptIds, fetch_ids, load_shards, save_shards
+from mixproof.pipeline.dedup.kept_ids import KeptIds, fetch_ids, load_shards, save_shards, shards_key
 from mixproof.pipeline.load_array import load_array
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
@@ -130,13 +130,15 @@ def list_twins(groups: Sequence[GroupTwins], store: Store, cluster: Cluster) -> 
     names: dict[str, str] = {}
     shards: dict[str, tuple[Shard, ...]] = {}
     for group in groups:
-        saved = save_shards(store, STAGE, VERSION, group.shards)
+        saved = shards_key(STAGE, VERSION, group.shards)
         shards[saved] = group.shards
         for name, own in group.own.items():
             key = stage_key(STAGE, VERSION, {"twins": True}, [group.identity, saved, name])
             names[key], parts[key] = name, _parts(key, saved, own)
 
     def calls(missing: Mapping[str, dict[str, Part]]) -> list[tuple[object, ...]]:
+        for group in {part.group for some in missing.values() for part in some.values() if part.lost}:
+            save_shards(store, STAGE, VERSION, shards[group])
         listed = _with_ids([*missing.values()], shards, Shuffle(STAGE, LABEL, store, cluster))
         written = {key: part for some in listed if len(some) > 1 for key, part in some.items()}
         run_missing(store, STAGE, written, part_calls, write_part, cluster, LABEL)

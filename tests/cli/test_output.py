@@ -110,3 +110,11 @@ def test_lines_of_a_summary_are_wrapped_at_words_and_aligned(monkeypatch: pytest
         "          source",
     ]
     assert whole == f"held out  {text}"
+
+
+def test_names_in_tables_are_no_markup_and_stay_on_their_line() -> None:
+    built = table("of [/b]", ("a [/i]", "n"), [("web[/b]", "1"), ("[link=https://x.org]web[/link]\nb", "2")])
+    with output.stdout.capture() as shown:
+        output.stdout.print(built)
+    for text in ("of [/b]", "a [/i]", "web[/b]", "[link=https://x.org]web[/link]\\nb"):
+        assert text in shown.get()

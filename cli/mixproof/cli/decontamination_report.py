@@ -90,7 +90,7 @@ def print_report(
     for each in files:
         matched = len(each.matched)
         share = percent(matched / max(1, each.texts))
-        rows.append((escape(each.name), count(each.texts), count(matched), share, count(each.documents)))
+        rows.append((each.name, count(each.texts), count(matched), share, count(each.documents)))
     columns = ("file or held-out set", "texts", "matched", "share", "documents dropped")
     stdout.print(table("Decontamination", columns, rows))
     reasons = ", ".join(f"{escape(reason)} {count(documents)}" for reason, documents in dropped.items()) or "none"

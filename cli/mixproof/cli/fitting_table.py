@@ -67,7 +67,7 @@ class FittingTable(Table):
             widths[widest] -= 1
         columns = []
         for index, (column, width) in enumerate(zip(self.columns, widths, strict=True)):
-            cells = _folded(console, column._cells, width) if index < self.text_columns else column._cells
+            cells = _folded(column._cells, width) if index < self.text_columns else column._cells
             columns.append(replace(column, width=width, _cells=cells))
         return self._with(columns)
 
@@ -78,9 +78,9 @@ class FittingTable(Table):
         return chosen
 
 
-def _folded(console: Console, cells: Sequence[RenderableType], width: int) -> list[RenderableType]:
+def _folded(cells: Sequence[RenderableType], width: int) -> list[RenderableType]:
     """The names of a column at a width; see `fold_name`."""
-    return [fold_name(console.render_str(cell), width) if isinstance(cell, str) else cell for cell in cells]
+    return [fold_name(cell, width) if isinstance(cell, Text) else cell for cell in cells]
 
 
 def fold_name(name: Text, width: int) -> Text:

@@ -57,7 +57,7 @@ def print_keep(name: str, kept: Kept) -> None:
         (reason, count(documents), percent(documents / row.documents_in), count(size), percent(size / row.bytes_in))
         for reason, documents, size in rows
     ]
-    title = f"{escape(name)}: `keep` on {count(row.documents_in)} documents, before deduplication"
+    title = f"{name}: `keep` on {count(row.documents_in)} documents, before deduplication"
     stdout.print(table(title, ("reason", "documents", "share", "bytes", "share"), shown))
     stdout.print(f"rules: {escape('; '.join(_in_words(rule) for rule in kept.record.rules))}", soft_wrap=True)
     stdout.print()

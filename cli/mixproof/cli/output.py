@@ -13,11 +13,12 @@ import orjson
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mixproof.ledger.shown_text import STEERING, redacted, visible
+from mixproof.ledger.shown_text import STEERING, one_line, redacted, visible
 
 from .fitting_table import FittingTable
 
@@ -75,11 +76,18 @@ def emit_json(value: Mapping[str, object]) -> None:
     sys.stdout.buffer.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
-    """A table whose first `text_columns` columns are names, and whose other columns are right-aligned numbers."""
-    cells = [tuple(row) for row in rows]
+Cell = str | Text
+"""Of a table: plain text, in which brackets are brackets, or text with a style."""
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, text_columns: int = 1) -> Table:
+    """A table whose first `text_columns` columns are names, and whose other columns are right-aligned numbers.
+
+    Title, heads and cells are not markup, because names from elsewhere stand in all of them.
+    """
+    cells = [tuple(Text(one_line(redacted(cell))) if isinstance(cell, str) else cell for cell in row) for row in rows]
     built = FittingTable(
-        title=title,
+        title=escape(one_line(title)),
         title_justify="left",
         header_style="bold",
         box=SIMPLE_HEAD,
@@ -89,11 +97,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     built.text_columns = text_columns
     least_name = UNFOLDED_NAME_CHARS if text_columns == 1 else MIN_NAME_CHARS
     for index, column in enumerate(columns):
-        values = [Text.from_markup(row[index], emoji=False).plain for row in cells if index < len(row)]
+        values = [row[index].plain for row in cells if index < len(row)]
         longest = max((cell_len(word) for word in [*column.split(), *values]), default=1)
         is_name = index < text_columns
         built.add_column(
-            column,
+            escape(one_line(column)),
             justify="left" if is_name else "right",
             overflow="fold",
             min_width=min(longest, least_name) if is_name else longest,

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from rich.table import Table
+from rich.text import Text
 
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.launch.long_documents import PhaseUse
 from mixproof.train.record import RunRecord
 
-from .output import count, percent, stdout, table
+from .output import Cell, count, percent, stdout, table
 
 Pair = tuple[str, str]
 HEAD = ("mixture × proxy", "steps", "samples × length", "rotary base")
@@ -21,11 +22,11 @@ HEAD = ("mixture × proxy", "steps", "samples × length", "rotary base")
 def planned_phases(budgets: Mapping[Pair, RunBudget], uses: Sequence[PhaseUse], rope_base: int) -> list[Table]:
     """The phases of each run, then what each reads; empty if no phase differs in more than its shares."""
     available = {(use.mixture, use.proxy, use.phase, use.source): use for use in uses}
-    phases: list[tuple[str, ...]] = []
-    texts: list[tuple[str, ...]] = []
+    phases: list[tuple[Cell, ...]] = []
+    texts: list[tuple[Cell, ...]] = []
     for (mixture, proxy), budget in budgets.items():
         for number, phase in enumerate(budget.phases) if budget.has_own_phases else ():
-            name = f"[bold]{mixture}[/] × {proxy}, phase {number + 1}"
+            name = Text.assemble((mixture, "bold"), f" × {proxy}, phase {number + 1}")
             phases.append((name, *_settings(budget, phase, rope_base)))
             texts.append((name,))
             for source, samples in phase.samples_of.items():
@@ -86,13 +87,16 @@ def print_held_out_length(sequence_length: int) -> None:
 
 def delivered_phases(records: Sequence[RunRecord]) -> Table | None:
     """Declared, planned and delivered tokens of every phase, by source; None if no run has such phases."""
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for record in records:
         for number, (phase, account) in enumerate(zip(record.phases, record.phase_accounts or (), strict=False)):
             length = phase.sequence_length or record.sequence_length
             base = f"{phase.rope_base or record.rope_base:,}"
             rows.append(
-                (f"[bold]{record.mixture}[/] × {record.proxy}, phase {number + 1}", f"{length:,} at base {base}")
+                (
+                    Text.assemble((record.mixture, "bold"), f" × {record.proxy}, phase {number + 1}"),
+                    f"{length:,} at base {base}",
+                )
             )
             for source, one in account.items():
                 least = (phase.min_tokens or {}).get(source)

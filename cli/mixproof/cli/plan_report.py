@@ -7,10 +7,11 @@ from dataclasses import asdict
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mixproof.cli.abridged import first_sentences, largest, others_name
 from mixproof.cli.fim_rates import declared_fim, declared_fim_json
-from mixproof.cli.output import amount, count, hours, percent, print_labelled, stdout, table
+from mixproof.cli.output import Cell, amount, count, hours, percent, print_labelled, stdout, table
 from mixproof.cli.phases_table import planned_phases, planned_phases_json, print_held_out_length
 from mixproof.cli.plan_checks import (
     cap_warning,
@@ -160,8 +161,8 @@ def _sources_table(planned: Planned) -> Table:
     names, others = largest(tokens_by)
     for whole in names:
         parts, files = parts_by[whole], found[parts_by[whole][0]]
-        rows.append((escape(whole), count(files.files), count(files.bytes), count(tokens_by[whole])))
-        if parts != [whole] and _shown_part(spec, parts[0]) == escape(parts[0]):
+        rows.append((whole, count(files.files), count(files.bytes), count(tokens_by[whole])))
+        if parts != [whole] and _shown_part(spec, parts[0]) == parts[0]:
             shown, small = largest({part: tokens_of[part] for part in parts})
             rows += [(f"  {_shown_part(spec, part)}", "", "", count(tokens_of[part])) for part in shown]
             if small:
@@ -181,7 +182,7 @@ def _shown_part(spec: Spec, name: str) -> str:
     """The name of a source in a mixture; of a divided source whose parts no build has found yet, the whole."""
     source = spec.sources[name]
     is_unread = isinstance(source, SplitSource) and source.value == UNREAD
-    return f"{escape(whole_of(spec, name))}, all parts" if is_unread else escape(name)
+    return f"{whole_of(spec, name)}, all parts" if is_unread else name
 
 
 def _runs_table(planned: Planned) -> Table:
@@ -190,12 +191,12 @@ def _runs_table(planned: Planned) -> Table:
     simulates = spec.target is not None and spec.target.simulate
     last = ("epochs", "effective", "cut to") if simulates else ("epochs", "effective")
     columns = ("mixture × proxy", "declared", "samples", "planned tokens", "share", *last)
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for (mixture, proxy), budget in planned.budgets.items():
         uses = {use.source: use for use in uses_of(spec, mixture, proxy, budget, planned.tokens_of)}
         cuts = {name: (count(cut),) for name, cut in cuts_of(spec, budget, planned.tokens_of).items()}
         whole = ("", count(budget.windows_before(budget.samples)), count(budget.tokens_planned), "", *[""] * len(last))
-        rows.append((f"[bold]{mixture}[/] × {proxy}", *whole))
+        rows.append((Text.assemble((mixture, "bold"), f" × {proxy}"), *whole))
         shown, others = largest(budget.samples_of)
         for name in shown:
             numbers = _planned_numbers(budget, [name])

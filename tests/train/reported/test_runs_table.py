@@ -85,3 +85,22 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
         read_runs_table(tmp_path / "runs.parquet")
     with pytest.raises(RequestError, match="cannot be read as CSV"):
         read_runs_table(tmp_path / "missing.csv")
+
+
+def test_a_long_cell_that_is_no_number_takes_no_time(tmp_path: Path) -> None:
+    digits = "1" * 100_000  # an expression that tries all divisions of the digits takes minutes
+    with pytest.raises(RequestError, match="is not a finite number"):
+        read_runs_table(written(tmp_path, HEADER + f"web,190M,1B,1,{digits}x,0.1\n"))
+
+
+def test_a_cell_cannot_begin_a_line_of_the_output(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"runs.csv:3: a cell has several lines"):
+        read_runs_table(written(tmp_path, HEADER + '"web\nverdict: web",190M,1B,1,2.5,0.1\n'))
+
+
+def test_a_small_parquet_file_with_very_many_rows_is_refused(tmp_path: Path) -> None:
+    names = ("mixture", "parameters", "tokens", "seed", "loss")
+    pq.write_table(pa.table({name: pa.array([1] * 200_000) for name in names}), tmp_path / "runs.parquet")
+    assert (tmp_path / "runs.parquet").stat().st_size < 10_000
+    with pytest.raises(RequestError, match="more than 100,000 rows"):
+        read_runs_table(tmp_path / "runs.parquet")

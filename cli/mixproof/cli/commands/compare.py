@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
-from mixproof.cli.output import count, emit_json, percent, stdout, table
+from mixproof.cli.output import Cell, count, emit_json, percent, stdout, table
 from mixproof.cli.page_file import HtmlOption, check_html
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request, open_request
@@ -215,7 +216,8 @@ def print_comparison(comparison: Comparison) -> None:
         if group.across:
             stdout.print(f"[yellow]compared across {escape(group.across)}: these runs differ in it[/]")
     for run in comparison.failed:
-        stdout.print(f"excluded: {run.mixture} × {run.proxy} × seed {run.seed}: {escape(run.reason)}", soft_wrap=True)
+        name = f"{run.mixture} × {run.proxy} × seed {run.seed}"
+        stdout.print(f"excluded: {escape(name)}: {escape(run.reason)}", soft_wrap=True)
     for reason in comparison.reasons:
         stdout.print(f"[yellow]not comparable:[/] {escape(reason)}", soft_wrap=True)
     for note in comparison.notes:
@@ -265,12 +267,13 @@ def _margins(row: Row) -> tuple[str, str]:
 def _delivered_table(group: Group) -> Table:
     """A line per mixture and proxy, with a line per source below it."""
     columns: tuple[str, ...] = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[Cell, ...]] = []
     for ranking in group.rankings.values():
         for row in ranking.rows:
             planned = sum(source["planned"] for source in row.delivered.values())
             tokens = sum(source[delivered_key(source)] for source in row.delivered.values())
-            rows.append((f"[bold]{escape(row.mixture)}[/] × {ranking.proxy}", "", count(planned), count(tokens), ""))
+            head = Text.assemble((row.mixture, "bold"), f" × {ranking.proxy}")
+            rows.append((head, "", count(planned), count(tokens), ""))
             for name, source in row.delivered.items():
                 delivered = source[delivered_key(source)]
                 numbers = (percent(source["declared"]), count(source["planned"]), count(delivered))

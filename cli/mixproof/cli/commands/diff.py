@@ -52,7 +52,7 @@ def print_diff(found: Diff) -> None:
     else:
         title = f"{len(found.differences):,} keys differ"
         stdout.print(table(title, ("key", "A", "B"), _rows(found.differences), text_columns=3))
-        reruns = [[escape(rerun.what), escape(_some(rerun.because))] for rerun in found.reruns]
+        reruns = [[rerun.what, _some(rerun.because)] for rerun in found.reruns]
         if reruns:
             stdout.print(table("Would run again", ("what", "because of"), reruns, text_columns=2))
         else:
@@ -92,4 +92,4 @@ def _short(value: Any) -> str:  # noqa: ANN401  JSON
     text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if CHECKSUM.fullmatch(text):
         text = f"{text[:16]}…"
-    return escape(text if len(text) <= VALUE_CHARS else f"{text[:VALUE_CHARS]}…")
+    return text if len(text) <= VALUE_CHARS else f"{text[:VALUE_CHARS]}…"

@@ -167,7 +167,7 @@ def _json(spec: Path, proposal: Proposal, skipped: Sequence[Skipped]) -> dict[st
 def _print(spec: Path, proposal: Proposal, skipped: Sequence[Skipped]) -> None:
     rows = [
         (
-            escape(source.name),
+            source.name,
             source.fields.kind or source.format,
             count(source.files),
             "unknown" if source.documents is None else count(source.documents),

@@ -213,9 +213,7 @@ def print_source(name: str, tried: StepTrial) -> None:
         ]
     rows.append(("", "kept", "", *_cells(tried.kept, tried.tried)))
     columns = ("step", "reason", "option", "documents", "share", "bytes", "share")
-    stdout.print(
-        table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3)
-    )
+    stdout.print(table(f"{name}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3))
     for reason, records in tried.rejected.items():
         what = "records skipped" if reason in PASSED_OVER else "records rejected"
         stdout.print(f"{count(records)} {what} by the reader: {escape(reason)}")

@@ -94,8 +94,8 @@ def _results(entries: Sequence[Entry]) -> Table:
     """Builds, runs and searches, the newest first, each by the names that other commands take."""
     rows = [
         [
-            escape(entry.spec),
-            escape(entry.label) or NAMES.get(entry.stage, entry.stage),
+            entry.spec,
+            entry.label or NAMES.get(entry.stage, entry.stage),
             short_key(entry.key),
             f"{datetime.fromtimestamp(entry.modified):%Y-%m-%d}",
             f"{amount(entry.bytes)}B",

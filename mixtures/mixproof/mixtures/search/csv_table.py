@@ -15,7 +15,8 @@ from mixproof.mixtures.errors import SpecError
 
 LARGEST = 1e100
 """Larger numbers overflow when they are squared and added up; no score has them."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+"""Each digit has one place, so a long cell that is no number takes linear time."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def read_csv(path: Path) -> CsvTable:
     """Read a CSV file whose first line names the columns.
 
     Raises:
-        SpecError: when it cannot be read, or a row does not have as many cells as the header; names file and line.
+        SpecError: when it cannot be read, a row does not have as many cells as the header, or a cell has several lines;
+            names file and line.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -49,6 +51,9 @@ def read_csv(path: Path) -> CsvTable:
     for line, row in rows:
         if len(row) != len(header):
             raise SpecError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
+    for line, row in [(1, header), *rows]:
+        if any(len(cell.splitlines()) > 1 for cell in row):
+            raise SpecError(f"{path}:{line}: a cell has several lines; a quotation mark may be missing")
     return CsvTable(header, tuple(rows))
 
 

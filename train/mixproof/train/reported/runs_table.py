@@ -12,16 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.csv_table import finite_number, read_csv
 from mixproof.mixtures.values.quantities import parse_tokens
+from mixproof.pipeline.readers.batch_rows import DEFAULT_ID
+from mixproof.pipeline.readers.parquet import check_parquet, read_parquet
+from mixproof.pipeline.record import Raw
 
 MIXTURE, PARAMETERS, TOKENS, SEED, UNIQUE = "mixture", "parameters", "tokens", "seed", "unique_tokens"
 REQUIRED = (MIXTURE, PARAMETERS, TOKENS, SEED)
+MOST_ROWS = 100_000
+"""Of a Parquet table: a small file may state billions."""
 LEAST_DIGITS = 6
 """Digits of a score from which equal scores of two seeds are not a coincidence."""
 NO_NUMBERS = frozenset({"nan", "inf", "infinity", "na", "n/a", "none", "null"})
@@ -73,7 +78,10 @@ def read_runs_table(path: Path) -> ReportedRuns:
     Raises:
         RequestError: naming file, row and column of the error.
     """
-    header, rows = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    try:
+        header, rows = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    except DamagedFileError as error:
+        raise RequestError(f"{path}: cannot be read as Parquet: {error}") from None
     _check_header(path, header)
     scores = tuple(name for name in header if name not in (*REQUIRED, UNIQUE))
     if not rows:
@@ -172,12 +180,21 @@ def _read_csv(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    try:
-        read = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise RequestError(f"{path}: cannot be read as Parquet: {error}") from None
-    rows = [
-        (f"{path}, row {number}", {name: "" if cell is None else str(cell) for name, cell in row.items()})
-        for number, row in enumerate(read.to_pylist(), start=1)
-    ]
-    return [str(name) for name in read.column_names], rows
+    if not path.is_file():
+        raise RequestError(f"{path}: cannot be read as Parquet: no such file")
+    check_parquet(str(path), text=None, id_=DEFAULT_ID, fields={})
+    with pq.ParquetFile(path) as file:
+        header, stated = list(file.schema_arrow.names), file.metadata.num_rows
+    found = read_parquet(
+        str(path), 0, path.stat().st_size, text=None, id_=DEFAULT_ID, with_fields=True, limits=Limits()
+    )
+    rows = []
+    for number, row in enumerate(found, start=1):
+        if max(stated, number) > MOST_ROWS:
+            raise RequestError(f"{path}: has more than {MOST_ROWS:,} rows, which no table of runs has")
+        fields = row.fields if isinstance(row, Raw) else None
+        cells = {name: "" if cell is None else str(cell) for name, cell in (fields or {}).items()}
+        if any(len(cell.splitlines()) > 1 for cell in (*header, *cells.values())) or fields is None:
+            raise RequestError(f"{path}, row {number}: a cell has several lines, or is not UTF-8")
+        rows.append((f"{path}, row {number}", cells))
+    return header, rows

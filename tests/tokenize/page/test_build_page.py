@@ -30,9 +30,12 @@ def page(experiment: Experiment, mixproof: Mixproof, tmp_path_factory: pytest.Te
     assert done.code == 0, done.err
     assert done.json["stages_run"] == 0 and f"page: {file}" in done.err
     text = file.read_text()
-    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
-    own = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{own}';" in html.unescape(text), "no other script may run"
+    for tag, kind in (("script", "script-src"), ("style", "style-src")):
+        (own,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = b64encode(hashlib.sha256(own.encode()).digest()).decode()
+        (allowed,) = re.findall(f"{kind} (.*?);", html.unescape(text))
+        assert f"'sha256-{digest}'" in allowed and "unsafe" not in allowed
+    assert " style=" not in text, "the policy forbids styles in attributes"
     return Page(text)
 
 

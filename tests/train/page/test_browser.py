@@ -80,6 +80,32 @@ def test_the_page_opens_no_connection(browser: Browser) -> None:
     assert browser.ask("return performance.getEntriesByType('resource').length") == 0
 
 
+PLANTED = """<img src=x onerror="document.title = 'owned'"><p id=planted style="position: fixed">
+<a href="javascript:document.title = 'owned'">x</a><svg onload="document.title = 'owned'"></svg>"""
+
+
+def test_names_with_markup_are_drawn_as_text_and_html_that_got_in_would_do_nothing(
+    driver: webdriver.Chrome, compare_runs: Compare, make_run: MakeRun, tmp_path: Path
+) -> None:
+    names = ("</script><img src=x onerror=alert(1)>", '<a href="javascript:alert(1)">x</a>', "${7*7}{{7*7}}")
+    runs = [make_run("even", seed, mixture=name) for name in names for seed in (1, 2)]
+    path = tmp_path / "report.html"
+    path.write_text(render_page(compare_runs([*runs, make_run("wordy", 1, proxy=names[0])])))
+    browser = Browser(driver, path.as_uri())
+    browser.open(1360)
+    browser.unfold()
+    assert browser.errors() == []
+    title = browser.driver.title
+    assert "owned" not in title and not browser.find("main img, main a[href^='javascript']")
+    assert set(browser.column("ranking-table-0", 2)) == set(names)
+    assert any(part.text.startswith("</script><img") for part in browser.find("#ranking-0 text"))
+    browser.ask("document.body.insertAdjacentHTML('afterbegin', arguments[0])", PLANTED)
+    browser.ask("document.querySelector('#planted a').click()")
+    assert browser.ask("return getComputedStyle(document.querySelector('#planted')).position") == "static"
+    assert browser.driver.title == title
+    assert len([error for error in browser.errors() if "Content Security Policy" in error]) >= 4
+
+
 @pytest.mark.parametrize("width", [360, 1360])
 def test_tables_are_sorted_by_mouse_and_by_keys(browser: Browser, width: int) -> None:
     browser.open(width)

@@ -11,7 +11,7 @@ from .abridged import abridged
 from .account import account_table, loss_table
 from .build_evidence import SHORT, BuildEvidence
 from .clusters import ClusterView, cluster_views
-from .document import asset, source_of, template
+from .document import asset, policy, template
 from .duplicates import dedup_sentence, dedup_table
 from .environment import (
     UNKNOWN,
@@ -74,7 +74,7 @@ def render_build(store: Store, build: BuildEvidence, name: str, version: str) ->
         dropped_sentence=_dropped_sentence(samples),
         css=asset("page.css"),
         script=asset("page.js"),
-        script_source=source_of(asset("page.js")),
+        policy=policy([asset("page.js")], [asset("page.css")]),
     )
 
 

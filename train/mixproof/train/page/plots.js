@@ -75,6 +75,9 @@
   }
 
   async function plots() {
+    for (const element of document.querySelectorAll(".plot")) {
+      element.style.minHeight = `${Object.values(figures[element.id])[0].layout.height}px`;
+    }
     try {
       await loadPlotly();
     } catch (error) {

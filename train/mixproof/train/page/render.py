@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from plotly.offline import get_plotlyjs
 from mixproof.mixtures.arithmetic.phase_streams import source_of_stream
 from mixproof.tokenize.page.account import account_table, loss_table
 from mixproof.tokenize.page.build_evidence import BuildEvidence
-from mixproof.tokenize.page.document import asset, template
+from mixproof.tokenize.page.document import asset, policy, template
 from mixproof.tokenize.page.duplicates import dedup_sentence, dedup_table
 from mixproof.tokenize.page.flow_view import FlowView, flow_view
 from mixproof.tokenize.page.palette import OF_SOURCES, Look, looks
@@ -90,6 +91,8 @@ def render_page(evidence: Evidence) -> str:
         css=asset("page.css"),
         script=asset("page.js"),
         plots=asset("plots.js", __package__ or ""),
+        policy=_policy(),
+        style_ids=_styles_of_plotly(),
         plotly=Markup(_plotly()),  # noqa: S704  base64
         figures=Markup(_figures_json(shown)),  # noqa: S704  JSON in which every < is escaped
     )
@@ -202,6 +205,18 @@ def _figures_json(figures: list[Figure]) -> str:
         by_id.setdefault(figure.id, {})[figure.view] = figure.to_json()
     text = json.dumps(by_id, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+@cache
+def _policy() -> str:
+    """The scripts and styles of the page, as its content security policy names them."""
+    return policy([asset("page.js"), asset("plots.js", __package__ or ""), get_plotlyjs()], [asset("page.css")])
+
+
+@cache
+def _styles_of_plotly() -> list[str]:
+    """Ids of the style elements that plotly.js would make, which the policy forbids; it uses those that there are."""
+    return ["plotly.js-style-global", *sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', get_plotlyjs())))]
 
 
 @cache

@@ -62,6 +62,18 @@ def test_a_header_that_does_not_fit_its_tensors_is_refused(
         load_table(str(tmp_path / "table"))
 
 
+def test_a_short_mapping_cannot_name_a_long_row_so_often_that_memory_is_exhausted(tmp_path: Path) -> None:
+    header = {
+        "embeddings": {"dtype": "I8", "shape": [1, 1_000], "data_offsets": [0, 1_000]},
+        "mapping": {"dtype": "I8", "shape": [600_000], "data_offsets": [1_000, 601_000]},
+    }
+    head = json.dumps(header).encode()
+    (tmp_path / "table").write_bytes(len(head).to_bytes(8, "little") + head + b"\1" * 1_000 + bytes(600_000))
+    load_table.cache_clear()
+    with pytest.raises(RequestError, match="mapping makes 600000 rows of 1000 values, more than 536870912"):
+        load_table(str(tmp_path / "table"))
+
+
 def test_folders_of_sentence_transformers_and_a_reduced_vocabulary_of_model2vec_are_read(tmp_path: Path) -> None:
     inner = write_table(tmp_path / "model" / "0_StaticEmbedding")
     assert find_table(tmp_path / "model") == find_table(inner)

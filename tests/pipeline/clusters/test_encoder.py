@@ -112,6 +112,11 @@ def pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def sharded(folder: Path, weight_map: object) -> None:
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
 def with_dense(folder: Path) -> None:
     as_sentence_transformers(folder, "mean", LONGEST)
     rows = json.loads((folder / "modules.json").read_text())
@@ -132,8 +137,18 @@ def with_dense(folder: Path) -> None:
         (with_dense, "the module Dense is not supported"),
         (partial(change, name="config.json", num_hidden_layers=3), "the weights lack encoder.layer.2"),
         (partial(change, name="config.json", model_type="unheard"), "transformers cannot load this encoder"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 20), "transformers cannot load"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 20), "its header cannot be read"),
         (partial(change, name="config.json", vocab_size=9), "has 26 tokens, but the model has 9|shape differs"),
+        (partial(change, name="config.json", num_hidden_layers=10**6), "describes a larger model than its weights"),
+        (partial(change, name="config.json", vocab_size=10**11), "describes a larger model than its weights"),
+        (partial(change, name="config.json", attn_implementation="owner/kernel"), "may load code from elsewhere"),
+        (partial(change, name="config.json", text_config={"_attn_implementation": "owner/kernel"}), "may load code"),
+        (partial(change, name="config.json", quantization_config={"quant_method": "gptq"}), "may load code"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "adapters are not supported"),
+        (partial(change, name="config.json", pad_token_id=1.5), "pad_token_id is not a whole number"),
+        (partial(sharded, weight_map={"a": "../encoder/model.safetensors"}), r"which is not in the folder"),
+        (partial(sharded, weight_map=["a"]), "lists no files"),
+        (lambda folder: (folder / "modules.json").write_text('[{"path": "/etc"}]'), "names '/etc', which is not in"),
     ],
 )
 def test_what_is_no_encoder_is_refused(

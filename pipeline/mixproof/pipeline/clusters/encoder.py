@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import RequestError
 
 from .encoder_files import EncoderFiles
+from .encoder_size import check_size
 
 LENGTH = 4096
 """Length of a vector."""
@@ -105,6 +106,7 @@ def _model(files: EncoderFiles) -> Any:  # noqa: ANN401  a model of transformers
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
+        check_size(files)
         model, loaded = AutoModel.from_pretrained(
             files.folder,
             local_files_only=True,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import orjson
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.files import leads_out
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
 
 from .token_table import INNER_FOLDER, MAX_TOKENS, TableFiles
@@ -25,6 +27,7 @@ from .token_table import INNER_FOLDER, MAX_TOKENS, TableFiles
 VERSION = 1
 CONFIG, TOKENIZER, MODULES = "config.json", "tokenizer.json", "modules.json"
 WEIGHTS, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+ADAPTER = "adapter_config.json"
 POOLING_FOLDER = "1_Pooling"
 PACKAGES = ("torch", "transformers")
 DEVICE = "cpu"
@@ -38,6 +41,11 @@ PADDING_SHIFTS = frozenset(
 LIMITS = (("tokenizer_config.json", "model_max_length"), ("sentence_bert_config.json", "max_seq_length"))
 """Files and keys that may limit the tokens of a text further."""
 LEAST_TOKENS = 8
+QUANTIZATION = "quantization_config"
+IMPLEMENTATION = ("_implementation", "_implementation_internal")
+"""Endings of keys by which a configuration can have transformers load a kernel, which is code, from the Hub."""
+OWN_IMPLEMENTATIONS = ("eager", "sdpa")
+"""Of attention, in torch."""
 DECODERS = ("ForCausalLM", "LMHeadModel")
 FOLLOWERS = {"Pooling", "Normalize"}
 """Modules of sentence-transformers that may follow the transformer; vectors are normalized in any case."""
@@ -77,7 +85,8 @@ def is_encoder(folder: Path) -> bool:
     if (folder / INNER_FOLDER).is_dir():
         return False
     path = _transformer_folder(folder) / CONFIG
-    return path.is_file() and _read(path).get("model_type") not in (None, "model2vec")
+    kind = _read(path).get("model_type") if path.is_file() else None
+    return isinstance(kind, str) and kind != "model2vec"
 
 
 def find_encoder(folder: Path) -> EncoderFiles:
@@ -123,7 +132,7 @@ def find_encoder(folder: Path) -> EncoderFiles:
 
 def _settings(folder: Path, inner: Path) -> list[Path]:
     """Where the files may be that say how the model is used."""
-    modules = [folder / str(module.get("path", "")) / CONFIG for module in _modules(folder)[1:]]
+    modules = [folder / _path(module, folder) / CONFIG for module in _modules(folder)[1:]]
     limits = [inner / name for name, _ in LIMITS]
     return [inner / CONFIG, folder / MODULES, *(modules or [folder / POOLING_FOLDER / CONFIG]), *limits]
 
@@ -133,11 +142,25 @@ def _refuse_others(path: Path, config: dict[str, Any]) -> None:
     kind = config["model_type"]
     if config.get("is_encoder_decoder"):
         raise RequestError(f"{path}: {kind} is an encoder-decoder; `embedding` takes encoders, such as BERT")
-    names = [str(name) for name in config.get("architectures") or ()]
+    for name, value in _settings_of(config):
+        if name == QUANTIZATION or (name.strip("_").endswith(IMPLEMENTATION) and value not in OWN_IMPLEMENTATIONS):
+            raise RequestError(f"{path}: {name} is not supported: it may load code from elsewhere; remove it")
+    if (path.parent / ADAPTER).is_file():
+        raise RequestError(f"{path.parent / ADAPTER}: adapters are not supported; merge it into the model")
+    stated = config.get("architectures")
+    names = [str(name) for name in stated] if isinstance(stated, list) else []
     if config.get("is_decoder") or any(name.endswith(DECODERS) for name in names):
         raise RequestError(f"{path}: {', '.join(names) or kind} is a decoder; `embedding` takes encoders, such as BERT")
     if not any(isinstance(config.get(name), int) for name in DIMENSIONS):
         raise RequestError(f"{path}: states none of {', '.join(DIMENSIONS)}, so it is not the config of a text encoder")
+
+
+def _settings_of(config: object) -> Iterator[tuple[str, object]]:
+    """Keys and values of a configuration and of those in it."""
+    if isinstance(config, dict):
+        for name, value in config.items():
+            yield name, value
+            yield from _settings_of(value)
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -145,7 +168,11 @@ def _weights(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
-        names = sorted(set(_read(folder / INDEX).get("weight_map", {}).values()))
+        named = _read(folder / INDEX).get("weight_map")
+        names = sorted({str(name) for name in named.values()}) if isinstance(named, dict) else []
+        for name in names:
+            if leads_out(name):
+                raise RequestError(f"{folder / INDEX}: lists {name!r}, which is not in the folder")
         absent = [name for name in names if not (folder / name).is_file()]
         if names and not absent:
             return [folder / name for name in names]
@@ -163,7 +190,7 @@ def _weights(folder: Path) -> list[Path]:
 def _transformer_folder(folder: Path) -> Path:
     """The folder itself, or the one that `modules.json` names for the transformer."""
     modules = _modules(folder)
-    return folder / str(modules[0].get("path", "")) if modules else folder
+    return folder / _path(modules[0], folder) if modules else folder
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -174,6 +201,14 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise RequestError(f"{path}: not a list of modules, as sentence-transformers writes it")
     return found
+
+
+def _path(module: dict[str, Any], folder: Path) -> str:
+    """The folder of a module of sentence-transformers."""
+    path = str(module.get("path", ""))
+    if leads_out(path):
+        raise RequestError(f"{folder / MODULES}: names {path!r}, which is not in the folder")
+    return path
 
 
 def _pooling(folder: Path) -> str:
@@ -187,7 +222,7 @@ def _pooling(folder: Path) -> str:
                 f"{' and '.join(sorted(FOLLOWERS))} are"
             )
         if name == "Pooling":
-            path = folder / str(module.get("path", "")) / CONFIG
+            path = folder / _path(module, folder) / CONFIG
             if not path.is_file():
                 raise RequestError(f"{path}: no such file, but {MODULES} names it; complete the folder")
     if not path.is_file():
@@ -204,7 +239,10 @@ def _pooling(folder: Path) -> str:
 
 def _max_tokens(folder: Path, config: dict[str, Any]) -> int:
     """The smallest of the limits that the model, its tokenizer and sentence-transformers state."""
-    shift = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in PADDING_SHIFTS else 0
+    pad = config.get("pad_token_id") or 0
+    if not isinstance(pad, int):
+        raise RequestError(f"{folder / CONFIG}: pad_token_id is not a whole number")
+    shift = pad + 1 if config["model_type"] in PADDING_SHIFTS else 0
     limits = [MAX_TOKENS]
     if isinstance(config.get("max_position_embeddings"), int):
         limits.append(config["max_position_embeddings"] - shift)

@@ -16,18 +16,20 @@ import hashlib
 import importlib.util
 import math
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 
+from .safetensors_header import read_header
+
+MOST_VALUES = 2**29
+"""Of a table whose rows are mapped: a few bytes may name a long row very often. The largest tables have 4e8."""
 MOST = 2047
 """Largest absolute value in a rounded table."""
 PACKAGE = "wordllama"
@@ -99,14 +101,10 @@ def load_table(path: str) -> NDArray[np.float32]:
     Raises:
         RequestError: when the file does not hold one matrix of floats.
     """
+    first, tensors = read_header(path)
     with Path(path).open("rb") as file:
         try:
-            (size,) = struct.unpack("<Q", file.read(8))
-            tensors: dict[str, Any] = orjson.loads(file.read(size))
-        except (struct.error, ValueError, OverflowError, MemoryError) as error:
-            raise RequestError(f"{path}: not a safetensors file: its header cannot be read") from error
-        try:
-            table, name = _table(file, 8 + size, tensors, path)
+            table, name = _table(file, first, tensors, path)
         except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise RequestError(f"{path}: not a safetensors file with a token table: {error!r}") from error
     largest = float(np.abs(table).max())
@@ -122,7 +120,6 @@ def _table(file: BinaryIO, first: int, tensors: dict[str, Any], path: str) -> tu
         RequestError: when there is no matrix of floats.
         IndexError, KeyError, TypeError, ValueError: and others, when the header does not fit itself or the file.
     """
-    tensors.pop("__metadata__", None)
     name = next((name for name in TENSORS if name in tensors), None)
     if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:
         more = ", ..." if len(tensors) > SHOWN_TENSORS else ""
@@ -135,6 +132,8 @@ def _table(file: BinaryIO, first: int, tensors: dict[str, Any], path: str) -> tu
         rows = _tensor(file, first, tensors[MAPPING])
         if rows.size and int(rows.min()) < 0:
             raise ValueError(f"{MAPPING} has negative rows")
+        if rows.size * table.shape[1] > MOST_VALUES:
+            raise ValueError(f"{MAPPING} makes {rows.size} rows of {table.shape[1]} values, more than {MOST_VALUES}")
         table = table[rows]
     if WEIGHTS in tensors:
         table = table * _tensor(file, first, tensors[WEIGHTS]).astype(np.float64)[:, None]

@@ -68,6 +68,7 @@ train: {init_from: {checkpoint: first/run, optimizer: true}}
         ("a: !!python/object:x 1\n", r":1: a: the tag"),
         ("a: 1\n---\nb: 2\n", "invalid YAML"),
         ("a: &x [*x]\n", "nested more than"),
+        (f"a: &x {'x' * 10_000}\nb: [{'*x, ' * 1_000}]\n", "more than 10,000,000 characters of values"),
         (
             "a: &a [1]\nb: &b [" + "*a, " * 50 + "*a]\nc: &c [" + "*b, " * 50 + "*b]\nd: [" + "*c, " * 50 + "*c]\n",
             "more than",

@@ -29,6 +29,8 @@ from .spec_paths import HomeError, moved, with_home
 
 MAX_NODES = 100_000
 """Far more values than any spec has; stops aliases that expand exponentially."""
+MAX_CHARS = 10_000_000
+"""Of all values; stops aliases of one long text."""
 MAX_DEPTH = 50
 MAX_DIGITS = 1000
 """Longer numbers stay text: Python does not print them."""
@@ -94,6 +96,7 @@ class _Reader:
         self._path = path
         self._positions: dict[KeyPath, KeyPosition] = {(): KeyPosition(path, 1)}
         self._nodes = 0
+        self._chars = 0
 
     def read(self) -> Tree:
         try:
@@ -167,6 +170,9 @@ class _Reader:
 
     def _scalar(self, node: Node, path: KeyPath) -> object:
         text = str(node.value)
+        self._chars += len(text)
+        if self._chars > MAX_CHARS:
+            raise self._error(node, path, f"more than {MAX_CHARS:,} characters of values, those of aliases included")
         make = _SCALARS.get(str(node.tag).removeprefix(TAG))
         if make is None:
             raise self._error(node, path, f"the tag {node.tag} has no meaning in a spec; remove it")

@@ -115,7 +115,7 @@ def test_each_part_has_an_account_of_its_own_that_closes(built: tuple[Folder, Ma
         (PARTS[0], "rest", 2),
         (PARTS[1], "rest", 2),
     }
-    shown = [list(column.cells) for column in account_table(manifest).columns]
+    shown = [list(map(str, column.cells)) for column in account_table(manifest).columns]
     assert [row[:3] for row in zip(*shown, strict=True)][1:] == [(PARTS[0], "22", "2"), (PARTS[1], "42", "2")]
 
 

@@ -72,7 +72,7 @@ def test_each_loss_is_in_the_column_of_its_kind(manifest: Manifest) -> None:
 
 def cells(manifest: Manifest) -> dict[str, list[Any]]:
     """The cells of the account by column."""
-    return {str(column.header): list(column.cells) for column in account_table(manifest).columns}
+    return {str(column.header): list(map(str, column.cells)) for column in account_table(manifest).columns}
 
 
 def test_the_columns_of_a_row_add_up_to_its_records_and_unused_columns_are_left_out(manifest: Manifest) -> None:

@@ -6,14 +6,16 @@ import functools
 import gzip
 import io
 import json
+import resource
 import shutil
 import socket
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from email.utils import formatdate
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ from mixproof.pipeline.read.read_task import read_task
 from mixproof.pipeline.read.shards import DOCUMENTS, plan_shards
 from mixproof.pipeline.read.unpack import Pieces, unpack_file
 from mixproof.pipeline.readers.raw import blocks_from
-from mixproof.pipeline.readers.remote import stat_of, store_errors
+from mixproof.pipeline.readers.remote import opened_filesystem, stat_of, store_errors
 from object_store import ObjectStore
 
 FILES = {
@@ -183,9 +185,59 @@ def test_a_web_server_without_byte_ranges_is_named(tmp_path: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/a.jsonl"
         assert b"".join(blocks_from(url, 0)) == (tmp_path / "a.jsonl").read_bytes()
-        with pytest.raises(RequestError, match=r"a\.jsonl: its server sent 42 bytes for a range of 28, so it does not"):
+        with pytest.raises(RequestError, match=r"its server sent more than the 28 bytes of a range, so it does not"):
             list(blocks_from(url, 14))
         server.shutdown()
+
+
+class Hostile(BaseHTTPRequestHandler):
+    """A server whose bodies have no end: plain, and compressed to a thousandth; its page is one tag of spaces."""
+
+    def do_HEAD(self) -> None:
+        """State a small file, or a page."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "text/plain")
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        """Send until the client hangs up."""
+        is_page = self.path.rstrip("/").endswith("page")
+        data = b"<a" + b" " * 20_000 + b'><a href="b.jsonl">b</a>' if is_page else bytes(1_000_000)
+        if self.path.startswith("/packed"):
+            data = gzip.compress(bytes(100_000_000), 1) * 20
+        self.send_response(200 if is_page else 206)
+        self.send_header("Content-Type", "text/html" if is_page else "text/plain")
+        if self.path.startswith("/packed"):
+            self.send_header("Content-Encoding", "gzip")
+        if is_page:
+            self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(data)
+            while not is_page:
+                self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing goes to stderr."""
+
+
+def test_a_web_server_can_neither_fill_the_memory_nor_take_time_without_end() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        for name in ("endless", "packed"):
+            with pytest.raises(RequestError, match="server sent more than 64,000,000 bytes"):
+                list(blocks_from(f"{url}/{name}.jsonl", 0))
+            with pytest.raises(RequestError, match="server sent more than the 500 bytes of a range"):
+                list(blocks_from(f"{url}/{name}.jsonl", 500))
+        filesystem, path = opened_filesystem(f"{url}/page")
+        assert filesystem.ls(path, detail=False) == [f"{url}/page/b.jsonl"]
+        server.shutdown()
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert kilobytes < 600_000, "bodies of gigabytes were held"
 
 
 def test_an_object_replaced_within_its_size_is_noticed(

@@ -36,6 +36,7 @@ _CREDENTIALS = {
 """By package."""
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "httpx", "huggingface_hub", "requests"})
 """Packages whose exceptions are about the store rather than a bug here."""
+_WEB = re.compile(r"\bhttps?://")
 _COLON = "%3A"
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "CRC")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created", "date_time")
@@ -114,6 +115,10 @@ def opened_filesystem(url: str) -> tuple[Any, str]:
 
     link, chained, outer = url.partition("::")
     with store_errors(url):
+        if _WEB.search(url):
+            from .web import register  # here, because it imports a client
+
+            register()
         if _COLON in link:
             opened = f"{link.partition('://')[0]}://{chained}{outer}" if chained else link.partition(_COLON)[0]
             filesystem, _ = fsspec.core.url_to_fs(opened)
@@ -204,7 +209,7 @@ def _block(filesystem: Any, path: str, url: str, start: int, end: int, *, is_fil
         )
     if len(block) > end - start:
         raise RequestError(
-            f"{url}: its server sent {len(block):,} bytes for a range of {end - start:,}, so it does not support byte "
+            f"{url}: its server sent more than the {end - start:,} bytes of a range, so it does not support byte "
             "ranges; copy the file to a disk or an object store"
         )
     if len(block) != end - start:

@@ -54,6 +54,31 @@ def written(folder: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path), repr(pq.ParquetFile(path).read().to_pylist()).encode()
 
 
+@pytest.mark.parametrize(
+    "address", ["reader:{}@10.0.0.1:6379", "10.0.0.1:6379?token={}", "http://reader:{}@10.0.0.1:8265"]
+)
+def test_an_address_with_credentials_is_refused_and_shown_nowhere(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.format(url="in/*.jsonl"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(texts("rivers"))
+    secret = address.format(SECRETS["password"])
+    for given in (["--address", secret], []):
+        monkeypatch.setenv("RAY_ADDRESS", "" if given else secret)
+        done = subprocess.run(
+            mixproof_command("build", "spec.yaml", "--store", "store", "-vv", *given),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 2 and b"not the address of a Ray cluster" in done.stderr
+        for where, data in (("output", done.stdout + done.stderr), *written(tmp_path / "store")):
+            assert SECRETS["password"].encode() not in data, where
+
+
 def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

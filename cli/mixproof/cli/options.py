@@ -9,6 +9,7 @@ import typer
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.values.quantities import parse_tokens
+from mixproof.pipeline.cluster.address import check_address
 
 from .logs import set_verbosity
 from .progress.show import set_quiet
@@ -26,7 +27,11 @@ StoresOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        "--address", envvar="RAY_ADDRESS", metavar="ADDRESS", help="Address of a Ray cluster; default: this machine."
+        "--address",
+        envvar="RAY_ADDRESS",
+        metavar="ADDRESS",
+        callback=check_address,
+        help="Address of a Ray cluster; default: this machine.",
     ),
 ]
 WorkersOption = Annotated[

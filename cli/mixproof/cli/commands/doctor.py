@@ -18,7 +18,9 @@ from mixproof.cli.machine.readiness import Readiness, check_readiness
 from mixproof.cli.machine.storage import SHARED_MEMORY, Storage, find_storage, shared_memory_bytes
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import amount, emit_json, stdout
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.version import VERSION
+from mixproof.pipeline.cluster.address import check_address
 
 LABEL = 10
 """Columns of a line's label."""
@@ -156,12 +158,19 @@ def _facts(machine: Machine) -> Iterator[tuple[str, str]]:
     limit = "" if memory.limit is None else f", limited to {amount(memory.limit)}B by the cgroup"
     yield "memory", f"{amount(memory.total)}B, {amount(memory.available)}B available{limit}"
     yield "GPUs", "; ".join(machine.gpus) or ("none" if machine.extras["train"].packages["torch"] else "not checked")
-    address = os.environ.get("RAY_ADDRESS")
-    yield "Ray", f"{version_of('ray')}, " + (f"joins the cluster {address}" if address else "starts on this machine")
+    yield "Ray", f"{version_of('ray')}, {_where_ray_is()}"
     yield "store", storage.store
     state = "exists" if storage.exists else "is made by the first build"
     free = "" if storage.free_bytes is None else f", {amount(storage.free_bytes)}B free"
     yield "", f"{state}{free}" + (", writable" if storage.problem is None else ", not usable")
+
+
+def _where_ray_is() -> str:
+    try:
+        address = check_address(os.environ.get("RAY_ADDRESS"))
+    except RequestError as error:
+        return str(error)
+    return f"joins the cluster {address}" if address else "starts on this machine"
 
 
 def _versions(extra: Extra) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
+from .address import check_address
 from .interrupt import Interrupts
 from .node_choice import Blamed
 from .ray_files import ray_folder
@@ -58,7 +59,7 @@ class Cluster:
         workers: int | None = None,
         progress: OnProgress | None = None,
     ) -> None:
-        self._address = address or os.environ.get("RAY_ADDRESS") or None
+        self._address = check_address(address or os.environ.get("RAY_ADDRESS") or None)
         self._workers = workers
         self.progress = progress
         self._started = False

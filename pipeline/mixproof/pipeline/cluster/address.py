@@ -17,7 +17,7 @@ def check_address(address: str | None) -> str | None:
     if address is None or not any(part in address for part in ("@", "?", "http://", "https://")):
         return address
     raise RequestError(
-        "--address or RAY_ADDRESS: not the address of a Ray cluster, such as 10.0.0.1:6379. It has no user, password or "
-        "query: a cluster's token belongs in RAY_AUTH_TOKEN or ~/.ray/auth_token. A job server, http://..., takes "
+        "--address or RAY_ADDRESS: not the address of a Ray cluster, such as 10.0.0.1:6379. It has no user, password "
+        "or query: a cluster's token belongs in RAY_AUTH_TOKEN or ~/.ray/auth_token. A job server, http://..., takes "
         "commands by `ray job submit`"
     )

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ import psutil
 
 from cluster.box import Box
 from cluster.node import RAY_FOLDER, RAYLET, Node, end, title
+from cluster.other_code import Install, another_mixproof, another_pyarrow
 
 LITTLE_BYTES = 150 * 2**20
 TASK = "ray::"
@@ -100,10 +102,14 @@ def _wait_for_tasks(at: Strike) -> list[psutil.Process]:
     """The processes that run tasks; none if that takes more than RUNNING seconds."""
     end = time.monotonic() + RUNNING
     while time.monotonic() < end:
-        found = [one for node in at.box.workers for one in node.processes(TASK)]
-        if running := [one for one in found if not any(word in title(one) for word in NO_TASKS)]:
+        if running := [one for node in at.box.workers for one in tasks_on(node)]:
             return running
     return []
+
+
+def tasks_on(node: Node) -> list[psutil.Process]:
+    """The processes of a node that run tasks."""
+    return [one for one in node.processes(TASK) if not any(word in title(one) for word in NO_TASKS)]
 
 
 def stop_for(seconds: float, name: str) -> Callable[[Strike], None]:
@@ -226,6 +232,20 @@ def little_memory(at: Strike) -> None:
     at.worker(for_good=True).limit_memory(LITTLE_BYTES)
 
 
+def join_with(install: Install) -> Callable[[Strike], None]:
+    """A worker node dies, and one with other code joins in its place until `heal` starts the first one again."""
+
+    def strike(at: Strike) -> None:
+        node = at.worker(for_good=True)
+        node.kill()
+        folder = at.box.folder / f"{install.__name__}-{uuid.uuid4().hex[:6]}"
+        with contextlib.suppress(AssertionError):  # the head has died meanwhile
+            at.box.start_worker(node, mounts={install(folder): folder})
+        node.must_restart = True
+
+    return strike
+
+
 FAULTS: dict[str, Callable[[Strike], None]] = {
     "a link is cut for 5 s": cut_link(5),
     "a link is cut for 60 s": cut_link(60),
@@ -250,6 +270,8 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "few files may be open": limit_files,
     "a clock is an hour off": wrong_clock,
     "memory is short": little_memory,
+    "a node joins with another pyarrow": join_with(another_pyarrow),
+    "a node joins with another mixproof": join_with(another_mixproof),
     "S3 answers 503": flaky_objects("unavailable", 0.3),
     "S3 is slow": flaky_objects("slow", 0.2),
     "S3 drops connections": flaky_objects("dropped", 0.2),

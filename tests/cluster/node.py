@@ -184,7 +184,7 @@ class Node:
         running = self.processes()
         for process in running:
             end(process)
-        psutil.wait_procs(running, timeout=60)  # Ray refuses to start a head beside what is left of another
+        _wait_for(running, seconds=60)  # Ray refuses to start a head beside what is left of another
         if self.process is not None:
             self.process.kill()
             self.process.wait(timeout=60)
@@ -215,6 +215,21 @@ def end(process: psutil.Process) -> None:
     """Kill a process, unless it has ended since it was listed."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process.kill()
+
+
+def _wait_for(processes: Sequence[psutil.Process], seconds: float) -> None:
+    """Wait until processes have ended; `psutil.wait_procs` would take a command's exit code from who has started it."""
+    end = time.monotonic() + seconds
+    while any(map(_runs, processes)) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that nobody has waited for yet has."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def title(process: psutil.Process) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import subprocess
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -13,10 +16,13 @@ import pytest
 
 from cluster.box import Box, cluster_in_a_box
 from cluster.experiment import upload
+from cluster.faults import tasks_on
 from cluster.namespaces import has_namespaces
+from cluster.node import Node
+from cluster.other_code import Install, another_mixproof, another_pyarrow
 from cluster.trial import Expected, run_trial
 from cluster.workload import BUILD, lasting
-from conftest import ROOT, Experiment
+from conftest import Experiment
 from mixproof.ledger.store.store import Store
 
 
@@ -50,24 +56,12 @@ def test_a_cut_link_and_dropped_connections_change_no_byte(
     assert box.objects.counts["dropped"] > 0
 
 
-def another_mixproof(folder: Path) -> Path:
-    """Copy a room of the checkout into a folder and change a module; the folder that it takes the place of."""
-    shutil.copytree(ROOT / "pipeline", folder)
-    changed = folder / "mixproof" / "pipeline" / "columns.py"
-    changed.write_bytes(changed.read_bytes() + b"# another version\n")
-    return ROOT / "pipeline"
+NEEDS_NAMESPACES = pytest.mark.skipif(
+    not has_namespaces(), reason="without root and `ip netns` all nodes see one file system"
+)
 
 
-def another_pyarrow(folder: Path) -> Path:
-    """Copy what pip knows of pyarrow into a folder, with another version; the folder that it takes the place of."""
-    installed = Path(str(distribution("pyarrow").locate_file(f"pyarrow-{distribution('pyarrow').version}.dist-info")))
-    shutil.copytree(installed, folder)
-    metadata = folder / "METADATA"
-    metadata.write_text(metadata.read_text().replace(f"\nVersion: {distribution('pyarrow').version}", "\nVersion: 1.0"))
-    return installed
-
-
-@pytest.mark.skipif(not has_namespaces(), reason="without root and `ip netns` all nodes see one file system")
+@NEEDS_NAMESPACES
 @pytest.mark.parametrize(
     ("install", "difference"),
     [
@@ -78,7 +72,7 @@ def another_pyarrow(folder: Path) -> Path:
     ],
 )
 def test_a_node_with_another_version_is_refused_by_name(
-    box: Box, remote: tuple[Path, str], install: Callable[[Path], Path], difference: str
+    box: Box, remote: tuple[Path, str], install: Install, difference: str
 ) -> None:
     spec, bucket = remote
     other = box.folder / install.__name__
@@ -91,3 +85,44 @@ def test_a_node_with_another_version_is_refused_by_name(
     said = f"node {box.workers[0].name} runs different code than this command: {difference}"
     assert said in " ".join(errors.split())
     assert "Traceback" not in errors
+
+
+@NEEDS_NAMESPACES
+@pytest.mark.chaos
+@pytest.mark.parametrize("install", [another_pyarrow, another_mixproof])
+def test_a_node_that_joins_with_another_version_is_named_and_the_build_goes_on_without_it(
+    box: Box, remote: tuple[Path, str], experiment: Experiment, install: Install
+) -> None:
+    spec, bucket = remote
+    for node in box.workers:
+        node.kill()
+    box.start_worker(box.workers[1])
+    expected, other = BUILD.results(Store(experiment.store)), box.folder / f"joins-{install.__name__}"
+    url = f"{bucket}/{uuid.uuid4().hex}"
+    command = box.mixproof("build", spec, "--store", url)
+    wait_for_task(box.workers[1], command)
+    box.start_worker(box.workers[0], mounts={install(other): other})
+    _, errors = command.communicate(timeout=600)
+    assert command.returncode == 0, errors
+    said = f"a node gets no calls, and others run them: node {box.workers[0].name} runs different code"
+    assert " ".join(errors.split()).count(said) == 1, errors
+    assert "Traceback" not in errors
+    assert BUILD.results(Store(url)) == expected
+
+
+def wait_for_task(node: Node, command: subprocess.Popen[str]) -> None:
+    """Wait until a node runs a task of a command."""
+    end = time.monotonic() + 120
+    while not tasks_on(node):
+        assert command.poll() is None and time.monotonic() < end, command.communicate()
+        time.sleep(0.1)
+
+
+@NEEDS_NAMESPACES
+def test_a_command_that_is_killed_with_its_node_has_not_succeeded(box: Box) -> None:
+    node = box.workers[0]
+    command = subprocess.Popen(node.command("sleep", "600"))
+    while not node.processes("sleep"):
+        time.sleep(0.1)
+    node.kill()
+    assert command.wait(timeout=60) == -signal.SIGKILL

@@ -24,6 +24,7 @@ REACTIONS = {
     "another node tried": "runs again on another node",
     "more memory": "runs again with more memory",
     "node left out": "is faulty and gets no more calls",
+    "other code": "a node gets no calls, and others run them",
     "silent node": "no task runs within",
     "lost tasks": "Ray has lost",
 }

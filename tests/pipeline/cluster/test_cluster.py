@@ -7,18 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import psutil
 import pytest
 import ray
 
-from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
+from mixproof.ledger.errors import DamagedFileError, MixproofError, NodeError, RequestError, StorageError
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.node_choice import Blamed
+from mixproof.pipeline.cluster.node_task import avoided_nodes
 from mixproof.pipeline.cluster.resources import Needs
 from mixproof.pipeline.cluster.running import alive_nodes, crashes_by_node, is_idle, silent_nodes
-from mixproof.pipeline.cluster.same_code import MIXPROOF, code_versions
+from mixproof.pipeline.cluster.same_code import MIXPROOF, DifferentCodeError, code_versions
 from mixproof.pipeline.cluster.submitted import SubmittedCalls
 from mixproof.pipeline.cluster.task_progress import TaskProgress
 
@@ -37,6 +39,15 @@ def fail_at(number: int, bad: int) -> int:
     if number == bad:
         raise DamagedFileError("a.gz", "offset 7", "truncated")
     return number
+
+
+def avoid(nodes: tuple[str, ...]) -> list[str]:
+    """Blame the first of these nodes that this call does not avoid yet; the nodes that it avoids in the end."""
+    if left := [node for node in nodes if node not in avoided_nodes()]:
+        error = NodeError("a worker that this call started has met a faulty node")
+        error.node = left[0]
+        raise error
+    return sorted(avoided_nodes())
 
 
 def fill_the_disk() -> None:
@@ -141,6 +152,13 @@ def test_a_task_that_dies_for_want_of_memory_runs_again_with_more(cluster: Clust
     assert marker.read_text() == "xxx"  # with no memory of its own, with half the machine's, with all of it
 
 
+def test_a_call_whose_workers_met_faulty_nodes_is_told_to_avoid_them(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="start")
+    calls = SubmittedCalls(avoid, [(("a" * 56, "b" * 56),)], [Needs(workers=2)], "ranks", 0, blamed=Blamed())
+    calls.fill(1)
+    assert calls.next_finished() == (0, ["a" * 56, "b" * 56])
+
+
 def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="warm")
     seen: list[TaskProgress] = []
@@ -174,13 +192,15 @@ def test_what_this_machine_can_never_give_is_refused(cluster: Cluster) -> None:
 
 def test_a_worker_with_other_code_refuses_the_task_and_names_every_difference(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="start")
-    other = code_versions() | {"numpy": "1.0", MIXPROOF: "0123456789ab"}
-    calls = SubmittedCalls(square, [(2,)], [Needs()], "squares", 0, code=other)
+    other = code_versions() | {"numpy": "1.0", MIXPROOF: "0123456789ab", "another": "2.0"}
+    calls = SubmittedCalls(square, [(2,)], [Needs()], "squares", 0, code=other, blamed=Blamed())
     calls.fill(1)
     _, refused = calls.next_finished()
-    assert isinstance(refused, RequestError)
-    own = code_versions()
+    assert isinstance(refused, DifferentCodeError)
+    own, (node,) = code_versions(), alive_nodes()
     assert f"{MIXPROOF} {own[MIXPROOF]} instead of 0123456789ab, numpy {own['numpy']} instead of 1.0" in str(refused)
+    assert "another none instead of 2.0; install the same versions on every node" in str(refused)
+    assert (refused.node, refused.exit_code) == (node.id, 2)
 
 
 def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
@@ -188,6 +208,18 @@ def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
     calls = SubmittedCalls(square, [(3,)], [Needs()], "squares", 0, code=code_versions())
     calls.fill(1)
     assert calls.next_finished() == (0, 9)
+
+
+def test_a_worker_without_the_module_of_a_function_or_an_argument_is_told_as_one_with_other_code(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.run(square, [(1,)], label="start")
+    (tmp_path / "module_of_the_driver.py").write_text("class Thing:\n    pass\n\ndef function(thing):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = import_module("module_of_the_driver")
+    for function, argument in ((square, module.Thing()), (module.function, 2)):
+        with pytest.raises(DifferentCodeError, match="ModuleNotFoundError: No module named 'module_of_the_driver'; "):
+            cluster.run(function, [(argument,)], label="newer")
 
 
 def test_ctrl_c_that_ray_swallowed_ends_a_stage_whose_tasks_never_finish(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mixproof.pipeline.cluster.node_choice import Blamed, NodeChoice
 from mixproof.pipeline.cluster.resources import Needs, Node
+from mixproof.pipeline.cluster.same_code import different_code
 
 NODES = [Node(4, id="a"), Node(4, id="b"), Node(4, id="c"), Node(0, id="head")]
 ONE = Needs(1)
@@ -34,6 +35,25 @@ def test_what_fails_on_three_nodes_is_not_blamed_on_them() -> None:
     choice, faulty = NodeChoice(blamed), blamed.faulty
     assert [choice.failed(0, ONE, node, [*NODES, Node(4, id="d")]) for node in "abc"] == [True, True, False]
     assert faulty == set()
+
+
+def test_a_node_with_other_code_gets_no_more_calls_and_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    blamed = Blamed()
+    choice = NodeChoice(blamed)
+    refusal = different_code("a", "wrk1", "pyarrow 1.0 instead of 26.0")
+    assert choice.refused(refusal, ONE, NODES, "read") and choice.refused(refusal, ONE, NODES, "read")
+    assert choice.avoided(7) == {"a"} == blamed.faulty
+    assert caplog.text.count("read: a node gets no calls, and others run them: node wrk1 runs different code") == 1
+
+
+def test_a_node_with_other_code_ends_the_stage_if_no_other_can_run_the_call() -> None:
+    refusal = different_code("a", "wrk1", "pyarrow 1.0 instead of 26.0")
+    assert not NodeChoice(None).refused(refusal, ONE, NODES, "read")
+    blamed = Blamed()
+    choice = NodeChoice(blamed)
+    assert not choice.refused(refusal, ONE, [NODES[0], NODES[3]], "read")  # the head takes no calls
+    assert not choice.refused(refusal, Needs(4, workers=3), NODES, "train")  # b and c have room for two workers
+    assert blamed.faulty == set()
 
 
 def test_a_call_stays_where_it_can_run_at_all() -> None:

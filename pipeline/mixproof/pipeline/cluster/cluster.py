@@ -1,8 +1,8 @@
 """The only interface to Ray: plain tasks over shards, results in the order of the calls.
 
 Ray starts at the first `run`, once per command, because starting it takes 2 s, and 6 to 20 s on a busy machine. A
-command that reuses all of its stages never starts Ray and never imports it (0.35 s): only `running.py` and
-`submitted.py` import it, when the first call is submitted. Tasks receive keys and paths, never tables, and return small
+command that reuses all of its stages never starts Ray and never imports it (0.35 s): the modules that import it are
+imported when the first call is submitted. Tasks receive keys and paths, never tables, and return small
 records, so Ray's object store stays small. At most twice as many tasks as CPUs are submitted at a time. Ray retries a
 task whose worker died; that is safe because writing an output twice gives the same bytes (see the store). A task that
 runs out of memory, or that fails even after Ray's retries, is run again with half of a machine reserved for it, then
@@ -128,15 +128,43 @@ class Cluster:
         """
         if not calls:
             return []
-        self._start()
-        from .submitted import SubmittedCalls
+        needs = needs or [Needs()] * len(calls)
+        self._prepare(needs, label)
+        window = self._window(needs)
+        submit = self._submitter(function, calls, needs, label, max_retries, repeatable=repeatable)
+        progress = StageProgress(self.progress, label, len(calls), call_bytes)
+        log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
+        started = time.monotonic()
+        results: dict[int, T] = {}
+        for call, result in self._finished(submit, len(calls), window):
+            results[call] = found = _result_or_raise(result, on_failure)
+            if on_result is not None:
+                on_result(call, found)
+            progress.finished(call)
+        log.info("%s: finished in %.1f s", label, time.monotonic() - started)
+        return [results[call] for call in range(len(calls))]
 
+    def _prepare(self, needs: Sequence[Needs], label: str) -> None:
+        """Start Ray, run the checks that wait for the first call, and refuse calls that would wait forever."""
+        self._start()
         while self._checks:
             self._checks.pop()()
-        needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
-        window = self._side_by_side(needs) if any(need.workers for need in needs) else self._window(needs)
-        submit = partial(
+
+    def _submitter(
+        self,
+        function: Callable[..., T],
+        calls: Sequence[tuple[object, ...]],
+        needs: Sequence[Needs],
+        label: str,
+        max_retries: int,
+        *,
+        repeatable: bool,
+    ) -> Callable[..., SubmittedCalls[T]]:
+        """What submits a stage's calls, or only `indices` among them, with the checks that a shared cluster needs."""
+        from .submitted import SubmittedCalls
+
+        return partial(
             SubmittedCalls,
             function,
             calls,
@@ -148,21 +176,6 @@ class Cluster:
             repeatable=repeatable,
             while_waiting=self._interrupts.check,
         )
-        progress = StageProgress(self.progress, label, len(calls), call_bytes)
-        log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
-        started = time.monotonic()
-        results: dict[int, T] = {}
-        for call, result in self._finished(submit, len(calls), window):
-            if isinstance(result, MixproofError):
-                if on_failure is None:
-                    raise result
-                result = on_failure(result)
-            results[call] = result
-            if on_result is not None:
-                on_result(call, result)
-            progress.finished(call)
-        log.info("%s: finished in %.1f s", label, time.monotonic() - started)
-        return [results[call] for call in range(len(calls))]
 
     def _finished(
         self, submit: Callable[..., SubmittedCalls[T]], total: int, window: int
@@ -213,7 +226,12 @@ class Cluster:
         return self._workers or max(1, int(self._resources().cpus))
 
     def _window(self, needs: Sequence[Needs]) -> int:
-        """Number of calls to submit at a time: twice what can run; on a cluster enough to make it scale up."""
+        """Number of calls to submit at a time: twice what can run; on a cluster enough to make it scale up.
+
+        Calls that start workers themselves wait until all of these fit.
+        """
+        if any(need.workers for need in needs):
+            return self._side_by_side(needs)
         minimum = 2 if self._address is None else MIN_SUBMITTED
         return max(minimum, int(2 * self._cpus() / max(min(need.cpus for need in needs), 0.01)))
 
@@ -274,3 +292,12 @@ class Cluster:
         from .running import resources
 
         return ask_head(resources) if self.is_shared else resources()
+
+
+def _result_or_raise(result: T | MixproofError, on_failure: Callable[[MixproofError], T] | None) -> T:
+    """A call's result. The error of a call that failed is raised, or made into a result by `on_failure`."""
+    if not isinstance(result, MixproofError):
+        return result
+    if on_failure is None:
+        raise result
+    return on_failure(result)

@@ -1,8 +1,8 @@
-"""Keep calls away from nodes that cannot run them: a full disk, a wrong clock, workers that crash at their start.
+"""Keep calls away from nodes that cannot run them: a full disk, a wrong clock, other code, workers that crash.
 
 On a node whose disk is full, workers may crash before they run anything. Such a node is always free, so Ray sends it
 the next call, too. A call that failed because of a node runs on others; if it succeeds there, the node is blamed, and
-after enough failures the command stops sending it calls.
+after enough failures the command stops sending it calls. A node with other code gets none from the first refusal on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .resources import Needs, Node
+from .resources import Needs, Node, can_run
+from .same_code import DifferentCodeError
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,16 @@ class NodeChoice:
         self._blame[node] += ENOUGH_BLAME
         return True
 
+    def refused(self, error: DifferentCodeError, need: Needs, nodes: Sequence[Node], label: str) -> bool:
+        """Note a node with other code, which gets no more calls; False if no other node can run the refused one."""
+        others = [node for node in self.usable(nodes) if node.id != error.node]
+        if not self._has_choice or not can_run(need, others):
+            return False
+        if error.node not in self._faulty:
+            self._faulty.add(error.node)
+            log.warning("%s: a node gets no calls, and others run them: %s", label, error)
+        return True
+
     def crashed(self, call: int, need: Needs, crashes: Counter[str], nodes: Sequence[Node]) -> None:
         """Note that a call's worker crashed; the call moves to nodes without crashes in this stage, if any."""
         if self._avoid(call, need, crashes.keys(), nodes):
@@ -69,7 +80,7 @@ class NodeChoice:
         if not self._has_choice or self._faulty.issuperset(silent):
             return False
         others = [node for node in self.usable(nodes) if node.id not in silent]
-        if not any(node.capacity(need) for need in needs for node in others):
+        if not any(can_run(need, others) for need in needs):
             return False
         self._faulty.update(silent)
         return True
@@ -84,8 +95,8 @@ class NodeChoice:
     def _avoid(self, call: int, need: Needs, bad: Collection[str], nodes: Sequence[Node]) -> bool:
         """Keep a call away from some nodes, unless no other node can run it."""
         avoided = self._avoided.get(call, frozenset()).union(bad)
-        others = (node for node in self.usable(nodes) if node.id not in avoided)
-        if not self._has_choice or not any(node.capacity(need) for node in others):
+        others = [node for node in self.usable(nodes) if node.id not in avoided]
+        if not self._has_choice or not can_run(need, others):
             return False
         self._avoided[call] = avoided
         return True

@@ -58,6 +58,11 @@ class Node:
         return f"{Needs(self.cpus, self.gpus)}{', for GPU tasks only' if self.gpu_tasks_only else ''}"
 
 
+def can_run(need: Needs, nodes: Iterable[Node]) -> bool:
+    """Whether these nodes, if they were empty, could run a call, with all workers that it starts."""
+    return sum(node.capacity(need) for node in nodes) >= max(1, need.workers)
+
+
 def with_more_memory(need: Needs, deaths: int, nodes: Iterable[Node]) -> Needs:
     """What a call needs after its worker died `deaths` times: a share of the largest node among those that can run it.
 

@@ -11,6 +11,7 @@ from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
 from .resources import RayDiedError
 from .running import dead_processes
+from .same_code import different_code
 
 FOLDER = "/tmp/ray on a cluster"  # noqa: S108  Ray's default, named in messages
 RESUMES = "Finished work is kept: the same command resumes"
@@ -24,17 +25,18 @@ def result_of(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the tas
     """Return the result of a finished task.
 
     Args:
-        reference: Ray's reference to it.
+        reference: Ray's reference to it (see `node_task.as_task`).
         label: of its stage.
 
     Raises:
+        DifferentCodeError: when its node has other code than the command, and did not run it.
         ProcessDiedError: when its worker crashed, or was killed because memory was short.
         SetupError: when its node could not start a worker for it.
         RayDiedError: when Ray's own processes on this machine have died.
         MixproofError: what the task raised, or that Ray gave up on it.
     """
     try:
-        return ray.get(reference)
+        has_run, result = ray.get(reference)
     except RayTaskError as error:
         cause = getattr(error, "cause", None)
         if isinstance(cause, MixproofError):
@@ -57,6 +59,9 @@ def result_of(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the tas
         raise MixproofError(
             f"{label}: Ray gave up on a task ({type(error).__name__}: {reason(error)}). {RESUMES}"
         ) from error
+    if not has_run:
+        raise different_code(*result)
+    return result
 
 
 def raise_if_ray_died(label: str, cause: Exception | None = None) -> None:

@@ -1,6 +1,7 @@
-"""Start Ray on this machine, or join a running cluster. Only this module and `submitted.py` import Ray.
+"""Start Ray on this machine, or join a running cluster.
 
-The import takes 0.35 s, which a command that reuses all of its stages does not need to spend.
+Importing Ray takes 0.35 s, which a command that reuses all of its stages does not need to spend. `cluster.py` therefore
+imports this module, and the others that import Ray, at the first call.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ def silent_nodes(seconds: float) -> dict[str, str]:
 
     A full disk below /tmp/ray can cause this. Ray neither reports it nor sends the node's tasks elsewhere.
     """
-    submitted = list(_submit_to_nodes(_probe, (), max_retries=0))
+    submitted = list(_submit_to_nodes(lambda: None, (), max_retries=0))  # a node may lack this module
     finished, _ = ray.wait([result for _, result in submitted], num_returns=len(submitted), timeout=seconds)
     return {
         node["NodeID"]: _name(node) for node, result in submitted if result not in finished or not _succeeded(result)
@@ -179,10 +180,6 @@ def is_idle() -> bool:
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
     free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # as above
     return 0 < total.get("CPU", 0) == free.get("CPU", 0)
-
-
-def _probe() -> None:
-    """What a node runs to show that it runs tasks."""
 
 
 def _succeeded(result: Any) -> bool:  # noqa: ANN401  a reference of Ray

@@ -1,25 +1,31 @@
 """Check that a node of a shared cluster runs the same mixproof and libraries as the command.
 
 Nodes are installed one by one, and a cluster that scales up starts new ones at any time. A node with another version
-could compute another result under the same key. Each worker process checks once, at its first task.
+could compute another result under the same key. Every task is preceded by the comparison (see `node_task`), and a node
+that differs gets no tasks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import platform
-import socket
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import NodeError, RequestError
 
 LIBRARIES = ("gigatoken", "numpy", "pyarrow", "sentencepiece", "tokenizers", "xxhash")
 """Libraries whose version may change what a stage computes."""
 MIXPROOF = "mixproof's code"
+NONE = "none"
+"""Version of a library that is missing."""
+
+
+class DifferentCodeError(NodeError, RequestError):
+    """A node has another mixproof, Python or library than the command; no task has run there."""
 
 
 @cache
@@ -31,27 +37,32 @@ def code_versions() -> dict[str, str]:
         try:
             found[library] = version(library)
         except PackageNotFoundError:
-            found[library] = "none"
+            found[library] = NONE
     return found
 
 
-def check_same_code(expected: Mapping[str, str]) -> None:
-    """Compare this process with the command's `code_versions()`.
+def differences(expected: Mapping[str, str]) -> list[str]:
+    """Compare this process with the command's `code_versions()`; a phrase for each difference."""
+    found = code_versions()
+    pairs = {name: (found.get(name, NONE), expected.get(name, NONE)) for name in [*found, *expected]}
+    return [f"{name} {here} instead of {wanted}" for name, (here, wanted) in pairs.items() if here != wanted]
 
-    Raises:
-        RequestError: names this node and every difference.
+
+def different_code(node: str, name: str, differs: str) -> DifferentCodeError:
+    """Return the error of a node that must not run the command's tasks.
+
+    Args:
+        node: its id.
+        name: its name, for people.
+        differs: how.
     """
-    differences = [
-        f"{name} {found} instead of {expected[name]}"
-        for name, found in code_versions().items()
-        if found != expected.get(name)
-    ]
-    if differences:
-        raise RequestError(
-            f"node {socket.gethostname()} runs different code than this command: {', '.join(differences)}; install the "
-            "same versions on every node (pip install -c constraints.txt), or submit the command with `ray job "
-            "submit`, which uploads the code. Finished work is kept: the same command resumes"
-        )
+    error = DifferentCodeError(
+        f"node {name} runs different code than this command: {differs}; install the same versions on every node "
+        "(pip install -c constraints.txt), or submit the command with `ray job submit`, which uploads the code. "
+        "Finished work is kept: the same command resumes"
+    )
+    error.node = node
+    return error
 
 
 def _code_hash() -> str:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
 
-from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
 from .head import ask_head
 from .node_choice import MAX_NODES_TRIED, Blamed, NodeChoice
-from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
+from .node_task import as_task, options, pickled_call
+from .resources import MEMORY_SHARES, Needs, Node, RayDiedError, with_more_memory
 from .results import SetupError, raise_if_ray_died, result_of
 from .running import alive_nodes, crashes_by_node, is_idle, silent_nodes
-from .same_code import check_same_code
-from .task_logs import log_level, worker_log
+from .same_code import DifferentCodeError
 from .waiting import Waiting, missing_node
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-NODE_LABEL = "ray.io/node-id"
-"""Ray gives every node this label."""
 PROBE_SECONDS = 60
 """How long a node may take to run an empty task before it counts as one that runs none."""
 SILENT = (
@@ -45,11 +41,11 @@ CHECK_SECONDS = 5
 class SubmittedCalls(Generic[T]):
     """Submitted Ray tasks; a task that dies is submitted again with more memory, unless it starts workers itself.
 
-    With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
-    faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed` notes the node (see
-    `node_choice`). Without `blamed`, a NodeError fails the call. All pending calls are submitted again if Ray has lost
-    them, and, if they are `repeatable`, while a node runs no tasks at all. `while_waiting` is called every
-    CHECK_SECONDS while no task finishes, and may raise.
+    With `code`, the command's `code_versions()`, workers whose own differ run nothing, and other nodes get the calls. A
+    call that says its node is faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed`
+    notes the node (see `node_choice`). Without `blamed`, a NodeError fails the call. All pending calls are submitted
+    again if Ray has lost them, and, if they are `repeatable`, while a node runs no tasks at all. `while_waiting` is
+    called every CHECK_SECONDS while no task finishes, and may raise.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -69,8 +65,7 @@ class SubmittedCalls(Generic[T]):
         repeatable: bool = True,
         while_waiting: Callable[[], None] | None = None,
     ) -> None:
-        checked = function if code is None else _with_same_code(function, code)
-        self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
+        self._task = ray.remote(as_task(function, label, len(calls), code))
         self._calls = calls
         self._needs = needs
         self._shared = blamed is not None
@@ -105,7 +100,7 @@ class SubmittedCalls(Generic[T]):
                     return call, error
                 self._deaths[call] += 1
                 if self._shared:
-                    self._choice.crashed(call, self._needs[call], crashes_by_node(self._started), alive_nodes())
+                    self._choice.crashed(call, self._needs[call], crashes_by_node(self._started), self._nodes())
                 log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
                 self._submit(call)
             except RayDiedError:
@@ -115,10 +110,14 @@ class SubmittedCalls(Generic[T]):
                 if not self._shared or self._setup_failures[call] == MAX_NODES_TRIED:
                     return call, error
                 log.warning("%s: call %d runs again: %s", self._label, call + 1, error)
-                self._choice.silent(silent_nodes(PROBE_SECONDS), [self._needs[call]], ask_head(alive_nodes))
+                self._choice.silent(silent_nodes(PROBE_SECONDS), [self._needs[call]], self._nodes())
+                self._submit(call)
+            except DifferentCodeError as error:
+                if not self._choice.refused(error, self._needs[call], self._nodes(), self._label):
+                    return call, error
                 self._submit(call)
             except NodeError as error:
-                if not self._choice.failed(call, self._needs[call], error.node, alive_nodes()):
+                if not self._choice.failed(call, self._needs[call], error.node, self._nodes()):
                     return call, error
                 log.warning("%s: call %d runs again on another node: %s", self._label, call + 1, error)
                 self._submit(call)
@@ -152,7 +151,7 @@ class SubmittedCalls(Generic[T]):
             waited: seconds since a call finished.
         """
         required = [self._required[call] for call in self._pending.values()]
-        nodes = ask_head(alive_nodes) if self._shared else alive_nodes()
+        nodes = self._nodes()
         if missing := missing_node(required, self._choice.usable(nodes)):
             log.warning("%s: %.0f s without a finished task; %s", self._label, waited, missing)
         elif self._shared and (silent := silent_nodes(PROBE_SECONDS)):
@@ -162,6 +161,10 @@ class SubmittedCalls(Generic[T]):
         elif self._shared and all(need.cpus and not need.workers for need in required) and is_idle():
             log.warning(LOST, self._label, waited, len(required))
             self._submit_again()  # also if they are not repeatable: none of them runs
+
+    def _nodes(self) -> list[Node]:
+        """The nodes that the cluster has now."""
+        return ask_head(alive_nodes) if self._shared else alive_nodes()
 
     def _submit_again(self) -> None:
         """Submit all pending calls once more; the first task of a call to finish counts."""
@@ -176,62 +179,8 @@ class SubmittedCalls(Generic[T]):
     def _submit(self, call: int) -> None:
         required, deaths, avoided = self._needs[call], self._deaths[call], self._choice.avoided(call)
         if deaths:
-            nodes = (node for node in alive_nodes() if node.id not in avoided)
+            nodes = (node for node in self._nodes() if node.id not in avoided)
             required = with_more_memory(required, deaths, nodes)
         self._required[call] = required
-        task = self._task.options(max_retries=self._max_retries, **_options(required, avoided))
-        self._pending[task.remote(call, *self._calls[call])] = call
-
-
-def _logged(function: Callable[..., T], label: str, calls: int, level: int) -> Callable[..., T]:
-    """Add the call's number as first argument, and let the worker's log lines name stage and call."""
-
-    def logged(call: int, *arguments: object) -> T:
-        with worker_log(f"{label}, call {call + 1} of {calls}", level):
-            return function(*arguments)
-
-    logged.__name__, logged.__qualname__ = function.__name__, function.__qualname__  # Ray's names of the task
-    return logged
-
-
-def _with_same_code(function: Callable[..., T], code: Mapping[str, str]) -> Callable[..., T]:
-    """Check, before a task, that its worker runs the command's code."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: object) -> T:
-        check_same_code(code)
-        return function(*arguments)
-
-    return wrapped
-
-
-def _naming_its_node(function: Callable[..., T]) -> Callable[..., T]:
-    """Turn disk errors into StorageError in the worker: an error that travels back to the driver loses its cause.
-
-    Errors that are the node's fault get the node's id.
-    """
-
-    @functools.wraps(function)
-    def wrapped(*arguments: object) -> T:
-        try:
-            return function(*arguments)
-        except Exception as error:
-            shown = error if isinstance(error, NodeError) else storage_error(error)
-            if shown is None:
-                raise
-            shown.node = ray.get_runtime_context().get_node_id()
-            raise shown from (None if shown is error else error)
-
-    return wrapped
-
-
-def _options(need: Needs, avoided: Collection[str]) -> dict[str, Any]:
-    """Ray's options for a call that must not run on some nodes."""
-    label, value = GPU_TASKS_LABEL
-    selector = {} if need.gpus else {label: f"!{value}"}
-    if avoided:
-        selector[NODE_LABEL] = f"!in({','.join(sorted(avoided))})"
-    if need.workers:
-        need = Needs(0)
-    memory = {"memory": need.memory_bytes} if need.memory_bytes else {}
-    return {"num_cpus": need.cpus, "num_gpus": need.gpus, "label_selector": selector} | memory
+        task = self._task.options(max_retries=self._max_retries, **options(required, avoided))
+        self._pending[task.remote(call, avoided, pickled_call(self._calls[call]))] = call

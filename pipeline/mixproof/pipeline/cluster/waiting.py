@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from .resources import Needs, Node
+from .resources import Needs, Node, can_run
 
 FIRST_WARNING_SECONDS = 60.0
 
@@ -37,7 +37,7 @@ class Waiting:
 def missing_node(pending: Iterable[Needs], nodes: Sequence[Node]) -> str | None:
     """Return a sentence about the nodes that are missing; None if the cluster could run one of the calls."""
     needs = sorted(set(pending), key=lambda need: (need.total().gpus, need.total().cpus))
-    if not needs or any(sum(node.capacity(need) for node in nodes) >= max(1, need.workers) for need in needs):
+    if not needs or any(can_run(need, nodes) for need in needs):
         return None
     smallest = needs[0]
     what = (

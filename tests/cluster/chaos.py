@@ -4,7 +4,7 @@ Every trial runs a build, the same build as a job of Ray, or a search, with a ne
 two nodes in a folder, while one to twelve faults strike at random moments. In the end the store must hold the bytes
 that one machine without faults makes. A workload's first trial has no faults and says how long it takes. Faults strike
 within that time, and a command hangs that takes ten times as long and more than 400 s. Prints a line a trial with what
-failed commands said, and ends with exit code 1 if a trial differs, hangs, or shows a traceback.
+failed commands said, and ends with exit code 1 if a trial differs, hangs, crashes, or shows a traceback.
 """
 
 from __future__ import annotations

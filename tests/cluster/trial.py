@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ COMMANDS = 2
 """How often the same command is run at most, in addition to once per fault."""
 LEAST_LIMIT = 400.0
 """A command that takes more seconds hangs; on a quiet machine, a build takes 20 without faults."""
+CRASHES = (-signal.SIGSEGV, -signal.SIGABRT)
+"""Exit codes of a command that no fault has killed."""
 REACTIONS = {
     "another node tried": "runs again on another node",
     "more memory": "runs again with more memory",
@@ -151,6 +154,8 @@ def _problems(attempts: Sequence[Attempt], workload: Workload, store: Store, exp
     for one in attempts:
         if one.code is None:
             yield f"a command hung: {one.log[-1500:]}"
+        if one.code in CRASHES:
+            yield f"a command crashed: {one.log[-1500:]}"
         if "Traceback" in one.log:
             yield f"a traceback: {one.log[-1500:]}"
     last = attempts[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -272,6 +273,31 @@ def test_run_goes_from_one_corpus_over_clusters_and_a_search_to_a_mixture(mixpro
     again = mixproof("search", spec, "--store", store, "--json")
     assert again.json["runs_reused"] == again.json["runs"] == found["runs"]
     assert {**again.json, "runs_reused": 0} == {**found, "runs_reused": 0}
+
+
+SMALL_SEARCH = "search: {rounds: [7], repeats: 2, repeat_candidates: 0, finalists: 1}\n"
+
+
+@pytest.mark.slow
+def test_a_search_chooses_no_candidates_without_runs_that_stopped_for_another_reason_than_their_training(
+    mixproof: Mixproof, tmp_path: Path
+) -> None:
+    spec, store = write_experiment(tmp_path, SPEC.replace("5120", "1024") + SMALL_SEARCH), tmp_path / "store"
+    search = ("search", spec, "--store", store, "--output", tmp_path / "found.yaml", "--json")
+    undisturbed = mixproof(*search)
+    assert undisturbed.out, undisturbed.err
+    made, runs = sorted((store / "search").iterdir()), sorted((store / "train").iterdir())
+    first = min(runs, key=lambda run: (run / "receipt.json").stat().st_mtime)  # of the anchor
+    shutil.rmtree(first)
+    (first / "attempt.json").mkdir(parents=True)  # where the run's file should be
+    stopped = mixproof(*search)
+    assert stopped.code == 1 and stopped.out == ""
+    assert "1 of 2 runs of this round stopped before their end" in stopped.err
+    assert sorted((store / "search").iterdir()) == made
+    (first / "attempt.json").rmdir()
+    resumed = mixproof(*search)
+    assert sorted((store / "train").iterdir()) == runs
+    assert (resumed.code, resumed.json["finalists"]) == (undisturbed.code, undisturbed.json["finalists"])
 
 
 def test_the_spec_written_does_not_search_again_and_names_clusters(tmp_path: Path) -> None:

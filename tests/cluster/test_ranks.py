@@ -18,6 +18,7 @@ from cluster.experiment import local_spec, new_store, run_here
 from cluster.faults import heal
 from cluster.namespaces import has_namespaces
 from cluster.node import Node
+from cluster.other_code import another_pyarrow
 from cluster.trial import Expected
 from cluster.workload import RANKS
 from mixproof.ledger.store.store import Store
@@ -112,3 +113,23 @@ def test_ranks_on_two_nodes_whose_link_is_cut_make_the_record_of_ranks_on_one_ma
     time.sleep(seconds)
     training.nodes[1].mend()
     training.check(expected)
+
+
+def test_ranks_name_a_node_with_other_code_and_run_without_it(box: Box, expected: Expected) -> None:
+    for node in box.workers:
+        node.kill()
+    other, good, later = box.workers
+    folder = box.folder / "another_pyarrow"
+    box.start_worker(other, mounts={another_pyarrow(folder): folder})
+    other.must_restart = True
+    box.start_worker(good)
+    store = Path(new_store(box.folder, RANKS, ""))
+    spec = local_spec(box.folder, RANKS)
+    refused = RANKS.start(box, spec, str(store))
+    _, errors = refused.communicate(timeout=900)
+    assert refused.returncode == 1
+    assert f"node {other.name} runs different code than this command: pyarrow 1.0" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    box.start_worker(later)
+    Training(RANKS.start(box, spec, str(store)), store, (good, later)).check(expected)
+    heal(box)

@@ -19,6 +19,7 @@ from mixproof.cli.output import stderr
 from mixproof.cli.progress.show import StageProgress
 from mixproof.cli.request import Request
 from mixproof.cli.task_objective import benchmarks_of_tasks
+from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
@@ -67,7 +68,13 @@ class Trainer:
         self._tokens_of: dict[Fraction, RunTokens] = {}
 
     def score(self, trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
-        """Train the trials without a run; return the objective sources' bits per byte, None for a failed run."""
+        """Train the trials without a run; return the objective sources' bits per byte, None for a failed run.
+
+        Raises:
+            MixproofError: when runs stopped for another reason than their training, such as a store that did not
+                answer: candidates chosen without them would differ from those of an undisturbed search.
+        """
+        stopped: list[RunOutcome] = []
         scores: dict[Trial, tuple[float, ...] | None] = {}
         seeds_of: dict[tuple[Units, Fraction], list[int]] = {}
         for trial in trials:
@@ -79,6 +86,7 @@ class Trainer:
                 if own_part == part and tuple(own) == seeds
             }
             outcomes = self._train(mixtures, seeds, part)
+            stopped += [outcome for outcome in outcomes if outcome.record is None]
             tasks = self._score_tasks(outcomes)
             for outcome in outcomes:
                 self.runs.append(outcome)
@@ -86,6 +94,11 @@ class Trainer:
                 scores[Trial(mixtures[outcome.mixture], outcome.seed, part)] = self._parts_of(
                     outcome, tasks.get(outcome.key, {})
                 )
+        if stopped:
+            raise MixproofError(
+                f"{len(stopped)} of {len(trials)} runs of this round stopped before their end (see above), so no "
+                "further candidates are chosen. Finished work is kept: the same command resumes"
+            )
         return [scores[trial] for trial in trials]
 
     @property

@@ -9,6 +9,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -100,8 +101,8 @@ def test_a_node_that_joins_with_another_version_is_named_and_the_build_goes_on_w
     expected, other = BUILD.results(Store(experiment.store)), box.folder / f"joins-{install.__name__}"
     url = f"{bucket}/{uuid.uuid4().hex}"
     command = box.mixproof("build", spec, "--store", url)
-    wait_for_task(box.workers[1], command)
-    box.start_worker(box.workers[0], mounts={install(other): other})
+    with stopped_tasks(box.workers[1], command):
+        box.start_worker(box.workers[0], mounts={install(other): other})
     _, errors = command.communicate(timeout=600)
     assert command.returncode == 0, errors
     said = f"a node gets no calls, and others run them: node {box.workers[0].name} runs different code"
@@ -110,12 +111,18 @@ def test_a_node_that_joins_with_another_version_is_named_and_the_build_goes_on_w
     assert BUILD.results(Store(url)) == expected
 
 
-def wait_for_task(node: Node, command: subprocess.Popen[str]) -> None:
-    """Wait until a node runs a task of a command."""
+@contextmanager
+def stopped_tasks(node: Node, command: subprocess.Popen[str]) -> Iterator[None]:
+    """Wait until a node runs a task of a command, and let it continue after the block."""
     end = time.monotonic() + 120
-    while not tasks_on(node):
+    while not (running := tasks_on(node)):
         assert command.poll() is None and time.monotonic() < end, command.communicate()
         time.sleep(0.1)
+    for process in running:
+        process.suspend()
+    yield
+    for process in running:
+        process.resume()
 
 
 @NEEDS_NAMESPACES

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,9 +13,22 @@ from rich.text import Text
 
 from mixproof.cli import output
 from mixproof.cli.fitting_table import fold_name
-from mixproof.cli.output import emit_json, table
+from mixproof.cli.output import emit_json, own_command, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.pipeline.cluster.task_progress import TaskProgress
+
+
+def test_the_next_command_can_be_typed_where_mixproof_is_not_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/mixproof", "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert own_command() == ".venv/bin/mixproof"
+    (tmp_path / "mixproof").touch(0o755)
+    assert own_command() == "mixproof"
+    monkeypatch.setattr(sys, "argv", ["/site-packages/mixproof/cli/__main__.py", "demo"])
+    monkeypatch.setenv("PATH", "")
+    assert own_command() == "mixproof"
 
 
 def test_what_libraries_print_while_stages_run_is_no_result(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -61,6 +63,12 @@ def print_labelled(label: str, text: str) -> None:
 def wrapped(text: str, width: int) -> list[str]:
     """The lines of a text at a width; words are never broken."""
     return textwrap.wrap(text, max(MIN_NAME_CHARS, width), break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def own_command() -> str:
+    """`mixproof`, or its path where the shell would not find the name, as in the `.venv` of `make`."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "mixproof" and shutil.which("mixproof") is None else "mixproof"
 
 
 def emit_json(value: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.demo.demo_corpus import gather
 from mixproof.cli.options import AddressOption, JsonOption, QuietOption, VerboseOption, WorkersOption
-from mixproof.cli.output import count, emit_json, stderr, stdout, table
+from mixproof.cli.output import count, emit_json, own_command, stderr, stdout, table
 from mixproof.cli.report import write_report
 from mixproof.cli.spec_schema import write_schema
 from mixproof.mixtures.shipped import shipped_spec
@@ -73,4 +73,5 @@ def demo(
         return
     print_ran(ran)
     stdout.print(f"report: {escape(str(report))}")
-    stdout.print(f"next: mixproof plan {escape(str(spec))} --store {escape(str(store or directory / 'store'))}")
+    command = f"{own_command()} plan {spec} --store {store or directory / 'store'}"
+    stdout.print(escape(f"next: {command}"), soft_wrap=True)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.demo.demo_conversations import gather_conversations
-from mixproof.cli.output import count, emit_json, stderr, stdout, table
+from mixproof.cli.output import count, emit_json, own_command, stderr, stdout, table
 from mixproof.cli.spec_schema import write_schema
 from mixproof.cli.tables.heldout_tables import heldout_tables
 from mixproof.mixtures.shipped import shipped_spec
@@ -71,7 +71,7 @@ def train_chain(directory: Path, store: str, address: str | None, workers: int |
         _print(ran)
         print_report(report)
         options = f"--store {store} --format huggingface --output {directory / 'model'}"
-        stdout.print(escape(f"next: mixproof export {_spec(directory, 'sft')} {options}"), soft_wrap=True)
+        stdout.print(escape(f"next: {own_command()} export {_spec(directory, 'sft')} {options}"), soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
 

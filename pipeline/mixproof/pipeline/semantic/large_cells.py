@@ -34,7 +34,7 @@ BLOCK_DOCUMENTS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Block:
+class CellBlock:
     """Documents of a large cell."""
 
     start: int
@@ -52,10 +52,10 @@ class LargeCells:
     """Of the file with their documents."""
     piece: int
     """The number under which the vectors of the range's other documents are brought to its task."""
-    cells: tuple[tuple[Block, ...], ...]
+    cells: tuple[tuple[CellBlock, ...], ...]
 
     @property
-    def pairs(self) -> list[tuple[Block, Block]]:
+    def pairs(self) -> list[tuple[CellBlock, CellBlock]]:
         """The blocks that are compared with each other, or with themselves."""
         return [pair for blocks in self.cells for pair in combinations_with_replacement(blocks, 2)]
 
@@ -104,16 +104,18 @@ def numbered(receipts: Sequence[Receipt]) -> list[LargeCells]:
     return found
 
 
-def _blocks(start: int, end: int, piece: int) -> tuple[Block, ...]:
+def _blocks(start: int, end: int, piece: int) -> tuple[CellBlock, ...]:
     starts = range(start, end, BLOCK_DOCUMENTS)
-    return tuple(Block(first, min(first + BLOCK_DOCUMENTS, end), piece + number) for number, first in enumerate(starts))
+    return tuple(
+        CellBlock(first, min(first + BLOCK_DOCUMENTS, end), piece + number) for number, first in enumerate(starts)
+    )
 
 
 def compare_blocks(
     store: Store,
     key: str,
     large: str,
-    blocks: tuple[Block, Block],
+    blocks: tuple[CellBlock, CellBlock],
     table: DocumentRows,
     fetched: str | None,
     threshold: float,

@@ -168,6 +168,18 @@ def test_pointers_that_are_none_are_ignored(tmp_path: Path, raw: bytes) -> None:
     assert find_garbage(Store(tmp_path)).pointers == ()
 
 
+def test_folders_of_something_else_that_are_named_by_checksums_stay(tmp_path: Path, places: dict[str, str]) -> None:
+    store = Store(tmp_path)
+    foreign = tmp_path / "lfs" / ("ab" * 32) / "model.bin"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"of another tool")
+    age(store, days=2)
+    found = find_garbage(store)
+    assert found.unknown == ("lfs",) and found.entries and not any(entry.stage == "lfs" for entry in found.entries)
+    remove_garbage(store, found)
+    assert foreign.read_bytes() == b"of another tool"
+
+
 def test_what_is_young_stays_for_a_command_may_be_about_to_refer_to_it(tmp_path: Path, places: dict[str, str]) -> None:
     store = Store(tmp_path)
     young = put(store, "read", "new.parquet", b"1")

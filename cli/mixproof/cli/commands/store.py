@@ -156,6 +156,11 @@ def _gc(garbage: Garbage, value: dict[str, object], *, as_json: bool) -> None:
     stdout.print(f"{len(garbage.attempts)} scratch folders; {value['bytes']:,} bytes in total")
     if garbage.kept_for_age:
         stdout.print(f"{garbage.kept_for_age} unneeded entries are younger than --older-than and are kept")
+    if garbage.unknown:
+        names = ", ".join(garbage.unknown)
+        stdout.print(
+            f"nothing in {escape(names)} is finished; it may belong to something else and is kept", soft_wrap=True
+        )
     if not value["removed"]:
         stdout.print("nothing was removed; add --yes to remove (a later build makes again what it needs)")
 

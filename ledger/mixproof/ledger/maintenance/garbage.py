@@ -6,6 +6,9 @@ and scratch folders of killed commands. A build or run is removed only when it i
 nothing else needs. Entries younger than a limit are kept, because a running command may be about to refer to them. An
 entry is removed by one rename, so a kill never leaves half an entry; on an object store its record is removed first,
 so that after a kill the remaining files count as unfinished.
+
+Other tools name folders by SHA-256 as well. A folder of such folders in which nothing is finished may be somebody
+else's, as in a bucket that is shared, so it stays.
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import RUNS
 from mixproof.ledger.manifest import BUILDS
 from mixproof.ledger.store import ATTEMPTS, RECEIPT, Store
+from mixproof.ledger.store.sealed import SEALED
 
-from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory, text_in
+from .inventory import FINISHED_BY, ROOTS, Entry, Inventory, newest, take_inventory, text_in
 
 LOGGER = logging.getLogger(__name__)
 DEFAULT_AGE_SECONDS = 24 * 3600.0
@@ -40,6 +44,8 @@ class Garbage:
     """Pointers from specs to the builds that are removed."""
     kept_for_age: int
     """Unneeded entries that are too young to be removed."""
+    unknown: tuple[str, ...] = ()
+    """Folders with entries none of which is finished: they stay."""
 
     @property
     def bytes(self) -> int:
@@ -54,6 +60,7 @@ class Garbage:
             "attempts": [str(path) for path in self.attempts],
             "bytes": self.bytes,
             "kept_for_age": self.kept_for_age,
+            "unknown": list(self.unknown),
         }
 
 
@@ -78,13 +85,15 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
             users = ", ".join(user for user in inventory.referred_by[name] if user in needed)
             raise RequestError(f"--drop {name}: {users} needs it; drop that too, with another --drop")
     latest = time.time() - age_seconds
-    unneeded = [entry for name, entry in inventory.entries.items() if name not in needed]
+    own = {entry.stage for entry in inventory.entries.values() if entry.state == "finished"} | {*ROOTS, SEALED}
+    unneeded = [entry for name, entry in inventory.entries.items() if name not in needed and entry.stage in own]
     old = [entry for entry in unneeded if entry.modified <= latest or entry.name in dropped]
     return Garbage(
         entries=tuple(old),
         attempts=tuple(path for path in inventory.attempts if newest(path) <= latest),
         pointers=tuple(_pointers(store, {entry.key for entry in old if entry.stage == BUILDS})),
         kept_for_age=len(unneeded) - len(old),
+        unknown=tuple(sorted({entry.stage for entry in inventory.entries.values()} - own)),
     )
 
 

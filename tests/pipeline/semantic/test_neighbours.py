@@ -106,15 +106,23 @@ def test_the_largest_cells_of_a_range_are_taken_out_until_one_task_can_compare_t
         assert sorted([*map(len, ordinary), *map(len, large)]) == [2, 3, 4, 6, 9]
 
 
-def test_documents_that_are_all_alike_are_multiplied_once_for_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[Block] = []
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
+    """The blocks that are compared with one, in order."""
+    blocks: list[Block] = []
     similar = Block.similar
 
     def counted(block: Block, other: Block, threshold: float) -> NDArray[np.bool_]:
-        compared.append(other)
+        blocks.append(other)
         return similar(block, other, threshold)
 
     monkeypatch.setattr(Block, "similar", counted)
+    return blocks
+
+
+def test_documents_that_are_all_alike_are_multiplied_once_for_each_block(
+    compared: list[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(neighbours, "PENDING", 0)
     vectors = vectors_of([(100, number, 1) for number in range(20)])
     found = neighbours.neighbours(np.arange(20), load_from(vectors), 0.5, 2)
@@ -164,15 +172,7 @@ def test_products_do_not_depend_on_the_number_of_blas_threads() -> None:
             assert np.array_equal(vectors.astype(np.float32) @ vectors.astype(np.float32).T, exact)
 
 
-def test_fifty_thousand_equal_vectors_take_one_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared: list[Block] = []
-    similar = Block.similar
-
-    def counted(block: Block, other: Block, threshold: float) -> NDArray[np.bool_]:
-        compared.append(block)
-        return similar(block, other, threshold)
-
-    monkeypatch.setattr(Block, "similar", counted)
+def test_fifty_thousand_equal_vectors_take_one_comparison(compared: list[Block]) -> None:
     vectors = np.repeat(vectors_of([(1, 2, 3), (3, -1, 0)]), 25_000, axis=0)
     found = neighbours.neighbours(np.arange(50_000), load_from(vectors), 0.95)
     assert len(compared) == 1

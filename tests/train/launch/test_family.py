@@ -122,10 +122,9 @@ def test_a_run_whose_rank_is_killed_ends_as_an_undisturbed_one(
     assert undisturbed.key == disturbed.key
     told: list[tuple[str, str | None]] = []
     killer = Thread(target=kill_the_first_rank, args=(folder,))
-    for request in (undisturbed, disturbed):
-        if request is disturbed:
-            killer.start()
-        dispatch([request], cluster, lambda request, reason: told.append((request.store, reason)))
+    dispatch([undisturbed], cluster, lambda request, reason: told.append((request.store, reason)))
+    killer.start()
+    dispatch([disturbed], cluster, lambda request, reason: told.append((request.store, reason)))
     killer.join()
     assert told == [(undisturbed.store, None), (disturbed.store, None)]
     records = [finished_record(Store(request.store), request) for request in (undisturbed, disturbed)]
